@@ -1,0 +1,90 @@
+"""Recipes. An attack is a value; a variant is a changed copy: `replace(idlg, distance=...)`."""
+
+from dataclasses import replace
+
+import torch
+from torch import Generator, Tensor, nn
+
+from dlgutils import labels, matching, models, optimizers
+from dlgutils.types import Attack, Candidate, Shared, Tensors
+
+
+def _grey(shared: Shared, _: Generator | None) -> Tensors:
+    return {"x": _like(shared).new_full(shared.x_shape, 0.5)}
+
+
+def _noise(shared: Shared, generator: Generator | None) -> Tensors:
+    if generator is None:
+        raise ValueError("a start of N(0, 1) noise is drawn from a generator; pass torch.Generator().manual_seed(0)")
+    return {"x": torch.randn(shared.x_shape, generator=generator).to(_like(shared))}
+
+
+def _grey_and_label(shared: Shared, generator: Generator | None) -> Tensors:
+    return {**_grey(shared, generator), "logits": _like(shared).new_zeros(shared.x_shape[0], _classes(shared))}
+
+
+def _noise_and_label(shared: Shared, generator: Generator | None) -> Tensors:
+    x = _noise(shared, generator)
+    return {**x, "logits": torch.randn(shared.x_shape[0], _classes(shared), generator=generator).to(_like(shared))}
+
+
+def _label_known(guess: Tensors) -> Candidate:
+    masks = {name: mask for name, mask in guess.items() if name not in ("x", "y")}
+    return Candidate(guess["x"], guess["y"], masks)
+
+
+def _label_optimised(guess: Tensors) -> Candidate:
+    return Candidate(guess["x"], guess["logits"].softmax(-1))
+
+
+def _read_label(shared: Shared) -> Tensors:
+    return {"y": labels.by_sign(shared)}
+
+
+def _fresh_masks(model: nn.Module, shared: Shared, generator: Generator | None) -> Tensors:
+    return models.draw_masks(model, shared.x_shape[0], generator)
+
+
+def _like(shared: Shared) -> Tensor:
+    return next(iter(shared.gradient.values()))
+
+
+def _classes(shared: Shared) -> int:
+    return len(list(shared.gradient.values())[-1])
+
+
+dlg = Attack(
+    name="DLG",
+    start=_grey_and_label,
+    decode=_label_optimised,
+    distance=matching.relative_squared_error,
+    optimizer=optimizers.lbfgs(),
+)
+"""Deep Leakage from Gradients: image and label are optimised together (Zhu, Liu & Han 2019, arXiv:1906.08935).
+
+The idea is theirs; the optimiser is the robust one of this library: mid-grey start, loss in units of ‖g‖², line search.
+"""
+
+idlg = replace(dlg, name="iDLG", start=_grey, read=_read_label, decode=_label_known)
+"""iDLG: the label is read off the gradient first, then the image is optimised (Zhao et al. 2020, arXiv:2001.02610)."""
+
+dlg_reference = replace(
+    dlg,
+    name="DLG, reference loop",
+    start=_noise_and_label,
+    distance=matching.squared_error,
+    optimizer=optimizers.lbfgs(line_search=False),
+)
+"""DLG as its public code runs it: N(0, 1) start, unscaled loss, L-BFGS with lr 1 and no line search. It may diverge."""
+
+idlg_reference = replace(
+    idlg,
+    name="iDLG, reference loop",
+    start=_noise,
+    distance=matching.squared_error,
+    optimizer=optimizers.lbfgs(line_search=False),
+)
+"""iDLG as its public code runs it, with the same optimiser as `dlg_reference`."""
+
+idlg_fresh_masks = replace(idlg, name="iDLG, fresh masks", draw=_fresh_masks)
+"""iDLG against a network with dropout by an attacker who trains along: a new random mask at every evaluation."""

@@ -1,0 +1,114 @@
+"""The honest client: one batch, one loss, one gradient, and what leaves the device."""
+
+from torch import Generator, Tensor, nn
+from torch.func import functional_call, grad
+from torch.nn.functional import cross_entropy
+
+from dlgutils import models
+from dlgutils.types import Batch, Shared, Tensors
+
+_NO_MASKS: Tensors = {}
+
+
+def loss(weights: Tensors, model: nn.Module, x: Tensor, y: Tensor, masks: Tensors = _NO_MASKS) -> Tensor:
+    """Mean cross-entropy of the model with these weights and masks: a scalar.
+
+    x: (batch, channels, height, width); y: (batch,) class ids or (batch, classes) probabilities; masks: {name: (batch,
+    *features)}, a missing one is all ones. Raises ValueError for a mask that the model does not have.
+    """
+    unknown = masks.keys() - models.dropouts(model).keys() if masks else ()
+    if unknown:
+        raise ValueError(
+            f"no mask is called {', '.join(sorted(unknown))}; this model has {list(models.dropouts(model)) or 'none'} "
+            "(models.expose_dropout names the masks of nn.Dropout layers)"
+        )
+    return cross_entropy(functional_call(model, {**weights, **masks}, (x,)), y)
+
+
+def gradient(weights: Tensors, model: nn.Module, x: Tensor, y: Tensor, masks: Tensors = _NO_MASKS) -> Tensors:
+    """∂loss/∂weights, {name: tensor}. The client computes it once; an attacker recomputes it for every guess."""
+    return grad(loss)(weights, model, x, y, masks)
+
+
+def share(model: nn.Module, batch: Batch, generator: Generator | None = None, *, reveal_masks: bool = False) -> Shared:
+    """One honest round: the model's weights, and the gradient of the mean cross-entropy on the batch.
+
+    Dropout layers with p > 0 draw one mask per image from `generator`. With reveal_masks=True the masks are handed over
+    too: an oracle experiment. Device and dtype follow the model and the batch, which must agree.
+    Raises ValueError for images outside [0, 1] or of a shape or dtype that the model does not take, labels out of range,
+    dropout without a generator, active `nn.Dropout` layers, and BatchNorm layers in train mode.
+    """
+    _check_model(model)
+    masks = models.draw_masks(model, len(batch.x), generator)
+    weights = models.weights(model)
+    _check_batch(model, weights, batch)
+    g = gradient(weights, model, batch.x, batch.y, masks)
+    return Shared(weights, g, tuple(batch.x.shape), masks if reveal_masks else None)
+
+
+def check(model: nn.Module, shared: Shared) -> None:
+    """Raises ValueError unless `shared` is a usable gradient of this model: names, shapes, finite, not all zero."""
+    _check_model(model)
+    expected = {name: tuple(p.shape) for name, p in model.named_parameters()}
+    for what in ("weights", "gradient"):
+        got = {name: tuple(t.shape) for name, t in getattr(shared, what).items()}
+        wrong = [name for name in expected.keys() | got.keys() if expected.get(name) != got.get(name)]
+        if wrong:
+            name = min(wrong)
+            raise ValueError(
+                f"the {what} of another model: {name} is {got.get(name, 'missing')} there and "
+                f"{expected.get(name, 'missing')} in this model ({len(wrong)} of {len(expected)} tensors differ); "
+                "attack with the model that the client trained"
+            )
+    check_gradient(shared)
+
+
+def check_gradient(shared: Shared) -> None:
+    """Raises ValueError for a gradient with NaN or inf in it, and for one that is zero everywhere."""
+    for name, g in shared.gradient.items():
+        if not g.isfinite().all():
+            raise ValueError(
+                f"the gradient of {name} has {int((~g.isfinite()).sum())} NaN or inf among its {g.numel()} numbers; "
+                "an attack can only match finite numbers: look at the client's weights and images"
+            )
+    if not any(g.any() for g in shared.gradient.values()):
+        raise ValueError("the gradient is zero everywhere, so it tells nothing: was the loss multiplied by zero?")
+
+
+def _check_model(model: nn.Module) -> None:
+    for name, layer in model.named_modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.training:
+            raise ValueError(
+                f"{name} is a {type(layer).__name__} in train mode: it mixes the images of a batch and changes itself at "
+                "each call; put the model in eval mode (model.eval()) to share a gradient of fixed statistics"
+            )
+        if isinstance(layer, nn.modules.dropout._DropoutNd) and layer.training and layer.p > 0:
+            raise ValueError(
+                f"{name} is an active {type(layer).__name__}, which redraws its mask in secret at each call; "
+                "use models.expose_dropout(model, x_shape), or model.eval() to switch it off"
+            )
+
+
+def _check_batch(model: nn.Module, weights: Tensors, batch: Batch) -> None:
+    x, y = batch
+    like = next(iter(weights.values()))
+    if x.ndim != 4 or len(x) == 0:
+        raise ValueError(f"images have the shape (batch, channels, height, width), got {tuple(x.shape)}; try x[None]")
+    if (x.dtype, x.device) != (like.dtype, like.device):
+        raise ValueError(
+            f"images are {x.dtype} on {x.device}, the model is {like.dtype} on {like.device}; "
+            f"move one to the other: Batch(x.to({like.dtype}), y) or model.to(x)"
+        )
+    low, high = float(x.min()), float(x.max())
+    if not (low >= 0 and high <= 1):
+        raise ValueError(f"images have values in [0, 1], got {low:.3g} to {high:.3g}; divide bytes by 255")
+    if y.shape != (len(x),) or y.is_floating_point():
+        raise ValueError(f"labels are class ids of shape ({len(x)},), got {y.dtype} of shape {tuple(y.shape)}")
+    try:
+        classes = functional_call(model, dict(weights), (x[:1],)).shape[-1]
+    except RuntimeError as error:
+        raise ValueError(
+            f"the model does not take images of shape {tuple(x.shape[1:])}: {error}; resize them or build a model for them"
+        ) from error
+    if not ((y >= 0) & (y < classes)).all():
+        raise ValueError(f"labels lie in 0 … {classes - 1} for this model, got {int(y.min())} to {int(y.max())}")

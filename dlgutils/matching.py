@@ -1,0 +1,24 @@
+"""How far is one gradient from another? Scalars, differentiable in their first argument."""
+
+from torch import Tensor
+
+from dlgutils.types import Tensors
+
+
+def squared_norm(gradient: Tensors) -> Tensor:
+    """‖g‖² over all tensors of a gradient: a scalar."""
+    return sum((g**2).sum() for g in gradient.values())
+
+
+def squared_error(guess: Tensors, target: Tensors) -> Tensor:
+    """‖g′ − g‖², the matching loss of DLG: a scalar ≥ 0 (Zhu, Liu & Han 2019, arXiv:1906.08935)."""
+    return squared_norm({name: guess[name] - target[name] for name in target})
+
+
+def relative_squared_error(guess: Tensors, target: Tensors) -> Tensor:
+    """‖g′ − g‖² / ‖g‖²: the same in units of the target, so 1 is the distance of an all-zero gradient.
+
+    The scale costs nothing and matters: with PyTorch's default initialisation ‖g‖² is small, and an optimiser whose
+    tolerances and first step expect numbers near 1 stops long before the image appears.
+    """
+    return squared_error(guess, target) / squared_norm(target)

@@ -1,0 +1,205 @@
+"""Optimisers of many independent functions at once: points are (runs, n), no run waits for another.
+
+Each is a pair of pure functions (see `types.Optimizer`): `init` makes a state, `update` takes one evaluation of every run
+at `state.trial` and returns the next state. Whoever calls them evaluates, records, and may stop between any two ticks.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dlgutils.types import Optimizer
+
+
+class AdamState(NamedTuple):
+    z: Tensor  # (runs, n), the point held
+    trial: Tensor  # (runs, n), the point to evaluate next
+    alive: Tensor  # (runs,) bool
+    mean: Tensor  # (runs, n), of the slopes
+    square: Tensor  # (runs, n), mean of the squared slopes
+    tick: int
+
+
+def adam(lr: float = 0.1, *, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> Optimizer:
+    """Adam (Kingma & Ba 2015, arXiv:1412.6980) for each run; a run freezes when its value or slope is not finite."""
+    _positive(lr=lr)
+
+    def init(z: Tensor) -> AdamState:
+        zeros = torch.zeros_like(z)
+        return AdamState(z, z, _everyone(z), zeros, zeros, 0)
+
+    def update(state: AdamState, value: Tensor, slope: Tensor) -> AdamState:
+        alive = state.alive & _finite(value, slope)
+        tick = state.tick + 1
+        mean = state.mean.lerp(slope, 1 - betas[0])
+        square = state.square.lerp(slope**2, 1 - betas[1])
+        step = mean / (1 - betas[0] ** tick) / ((square / (1 - betas[1] ** tick)).sqrt() + eps)
+        trial = torch.where(alive[:, None], state.trial - lr * step, state.z)
+        return AdamState(torch.where(alive[:, None], state.trial, state.z), trial, alive, mean, square, tick)
+
+    return Optimizer("adam", init, update)
+
+
+class Memory(NamedTuple):
+    """The last pairs (s, y) of every run in a ring of slots, and their dot products. Updated in place: it is large."""
+
+    pairs: Tensor  # (runs, 2, history, n): steps s, and changes y of the slope
+    sy: Tensor  # (runs, history, history): sᵢ·yⱼ, valid for i no younger than j; empty slots have ones on the diagonal
+    yy: Tensor  # (runs, history, history): yᵢ·yⱼ
+    count: Tensor  # (runs,), pairs since the run was last cleared; the next slot is count mod history
+    gamma: Tensor  # (runs,), the inverse curvature sᵀy / yᵀy of the youngest pair
+
+
+class LbfgsState(NamedTuple):
+    z: Tensor  # (runs, n), the point held: the last one accepted
+    trial: Tensor  # (runs, n), the point to evaluate next: z + t · direction
+    alive: Tensor  # (runs,) bool
+    value: Tensor  # (runs,), at z; inf before the first evaluation
+    slope: Tensor  # (runs, n), at z
+    direction: Tensor  # (runs, n)
+    t: Tensor  # (runs,), the step along it
+    memory: Memory
+
+
+def lbfgs(*, history: int = 100, line_search: bool = True) -> Optimizer:
+    """L-BFGS for each run, with or without a line search.
+
+    With it (the default) a step is accepted if it decreases the value enough (Armijo, 1e-4); otherwise the next tick
+    tries a shorter step along the same direction. A run whose step becomes negligible forgets its pairs and goes on
+    from steepest descent; if that fails too, it stops.
+    Without it: what `torch.optim.LBFGS` does as DLG's public code calls it (lr 1, first step at most 1/‖∇‖₁, its
+    tolerances), with its freedom to diverge; a run freezes when its value or slope is not finite.
+
+    Directions follow the compact form of Byrd, Nocedal & Schnabel (1994, Mathematical Programming 63): two batched
+    products with all stored pairs and triangular systems of size `history`, instead of a loop over the pairs.
+    Memory: 2 · history · n numbers a run, updated in place, so an old state cannot be resumed.
+    """
+    _positive(history=history)
+    move = _backtrack if line_search else _full_step
+
+    def init(z: Tensor) -> LbfgsState:
+        infinite, zeros = z.new_full((len(z),), torch.inf), torch.zeros_like(z)
+        return LbfgsState(z, z, _everyone(z), infinite, zeros, zeros, z.new_ones(len(z)), _empty_memory(z, history))
+
+    def update(state: LbfgsState, value: Tensor, slope: Tensor) -> LbfgsState:
+        state = move(state, value, slope)
+        step = _column(torch.where(state.alive, state.t, 0)) * state.direction
+        return state._replace(trial=state.z + step)
+
+    return Optimizer("lbfgs" if line_search else "lbfgs without line search", init, update)
+
+
+def _backtrack(state: LbfgsState, value: Tensor, slope: Tensor) -> LbfgsState:
+    """Accept a sufficient decrease and turn to a new direction; else halve the step; else start again, or stop."""
+    enough = value <= state.value + 1e-4 * state.t * _dot(state.slope, state.direction)
+    accepted = state.alive & _finite(value, slope) & enough
+    s, y = state.trial - state.z, slope - state.slope
+    state = _accept(state, accepted, _dot(s, y) > 1e-10 * s.norm(dim=1) * y.norm(dim=1), value, slope)
+    t = torch.where(accepted, _first_step(state, torch.inf), state.t / 2)
+    uphill = ~(_dot(state.slope, state.direction) < 0)
+    negligible = t * state.direction.abs().amax(1) < torch.finfo(t.dtype).eps
+    lost = state.alive & (uphill | negligible)
+    state = state._replace(t=t, alive=state.alive & ~(lost & (state.memory.count == 0)))
+    if lost.any():
+        _clear(state.memory, lost)
+        direction = torch.where(_column(lost), -state.slope, state.direction)
+        state = state._replace(direction=direction, t=torch.where(lost, _first_step(state, torch.inf), t))
+    return state
+
+
+def _full_step(state: LbfgsState, value: Tensor, slope: Tensor) -> LbfgsState:
+    """Accept every finite point; stop where `torch.optim.LBFGS` would: a flat slope, or no descent to speak of."""
+    accepted = state.alive & _finite(value, slope)
+    started = state.value.isfinite()
+    state = _accept(state, accepted, _dot(state.trial - state.z, slope - state.slope) > 1e-10, value, slope)
+    flat = slope.abs().amax(1) <= 1e-7
+    level = _dot(state.slope, state.direction) > -1e-9
+    return state._replace(t=torch.where(started, 1, _first_step(state, 1)), alive=accepted & ~flat & ~level)
+
+
+def _first_step(state: LbfgsState, at_most: float) -> Tensor:
+    """The step along −slope that moves all unknowns by 1 together; 1 for the runs that remember a pair."""
+    return torch.where(state.memory.count > 0, 1, (1 / state.slope.abs().sum(1)).clamp_max(at_most))
+
+
+def _accept(state: LbfgsState, accepted: Tensor, curved: Tensor, value: Tensor, slope: Tensor) -> LbfgsState:
+    """Move the accepted runs to their trial points, remember the pairs of the curved ones, and turn to a new direction."""
+    s, y = state.trial - state.z, slope - state.slope
+    direction = _newton_step(state.memory, accepted & state.value.isfinite() & curved, s, y, slope)
+    return state._replace(
+        z=torch.where(_column(accepted), state.trial, state.z),
+        value=torch.where(accepted, value, state.value),
+        slope=torch.where(_column(accepted), slope, state.slope),
+        direction=torch.where(_column(accepted), direction, state.direction),
+    )
+
+
+def _newton_step(memory: Memory, new: Tensor, s: Tensor, y: Tensor, slope: Tensor) -> Tensor:
+    """Remember (s, y) for the runs in `new`; −H·slope for all: (runs, n).
+
+    H = γI + [S γY] [[R⁻ᵀ(D + γYᵀY)R⁻¹, −R⁻ᵀ], [−R⁻¹, 0]] [S γY]ᵀ with R the upper triangle of SᵀY, oldest pair first, and
+    D its diagonal.
+    """
+    pairs, sy, yy, count, gamma = memory
+    history = pairs.shape[2]
+    run = new.nonzero()[:, 0]
+    slot = count[run] % history
+    pairs[run, 0, slot], pairs[run, 1, slot] = s[run], y[run]
+    dots = pairs.flatten(1, 2) @ torch.stack([slope, y], 2)
+    s_g, s_y, y_g, y_y = dots.unflatten(1, (2, history)).permute(1, 3, 0, 2).flatten(0, 1).unbind()
+    sy[run, :, slot] = s_y[run]
+    yy[run, :, slot] = yy[run, slot, :] = y_y[run]
+    gamma[run] = s_y[run, slot] / y_y[run, slot]
+    count[run] += 1
+
+    order = (count[:, None] + torch.arange(history, device=count.device)) % history  # oldest slot first
+    row, column = order[:, :, None], order[:, None, :]
+    each = torch.arange(len(count), device=count.device)[:, None, None]
+    R = sy[each, row, column].triu().double()
+    inner = (gamma[:, None, None] * yy)[each, row, column].double() + torch.diag_embed(R.diagonal(dim1=1, dim2=2))
+    u, w = s_g.gather(1, order)[..., None].double(), (gamma[:, None] * y_g).gather(1, order)[..., None].double()
+    q = torch.linalg.solve_triangular(R, u, upper=True)
+    a = torch.linalg.solve_triangular(R.mT, inner @ q - w, upper=False)
+    back = order.argsort(1)
+    a, q = (v[..., 0].to(slope.dtype).gather(1, back) for v in (a, q))
+    combined = torch.cat([a, -gamma[:, None] * q], 1)[:, None] @ pairs.flatten(1, 2)
+    return -(gamma[:, None] * slope + combined[:, 0])
+
+
+def _empty_memory(z: Tensor, history: int) -> Memory:
+    runs, n = z.shape
+    return Memory(
+        pairs=z.new_zeros(runs, 2, history, n),
+        sy=torch.eye(history, dtype=z.dtype, device=z.device).repeat(runs, 1, 1),
+        yy=z.new_zeros(runs, history, history),
+        count=torch.zeros(runs, dtype=torch.long, device=z.device),
+        gamma=z.new_ones(runs),
+    )
+
+
+def _clear(memory: Memory, runs: Tensor) -> None:
+    for filled, empty in zip(memory, _empty_memory(memory.pairs[runs, 0, 0], memory.pairs.shape[2]), strict=True):
+        filled[runs] = empty
+
+
+def _finite(value: Tensor, slope: Tensor) -> Tensor:
+    return value.isfinite() & slope.isfinite().all(1)
+
+
+def _everyone(z: Tensor) -> Tensor:
+    return torch.ones(len(z), dtype=torch.bool, device=z.device)
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).sum(1)
+
+
+def _column(runs: Tensor) -> Tensor:
+    return runs[:, None]
+
+
+def _positive(**settings: float) -> None:
+    for name, value in settings.items():
+        if not value > 0:
+            raise ValueError(f"{name} must be positive, got {value}")

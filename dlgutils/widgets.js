@@ -1,0 +1,162 @@
+// The front end of dlgutils.widgets: native, labelled controls and canvases. No imports, so it works from a file.
+
+const make = (tag, properties = {}, ...children) => {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+};
+
+const labelled = (text, control) => make("label", {}, text, control);
+
+const bytes = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+
+function picture(caption, [height, width]) {
+  const canvas = make("canvas", { width, height });
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", caption);
+  return make("figure", {}, canvas, make("figcaption", { textContent: caption }));
+}
+
+function paint(figure, pixels, [height, width, channels], description) {
+  if (pixels.length === 0) return;
+  const canvas = figure.querySelector("canvas");
+  const image = new ImageData(width, height);
+  for (let p = 0; p < width * height; p++) {
+    for (let c = 0; c < 3; c++) image.data[4 * p + c] = pixels[p * channels + Math.min(c, channels - 1)];
+    image.data[4 * p + 3] = 255;
+  }
+  canvas.getContext("2d").putImageData(image, 0, 0);
+  canvas.setAttribute("aria-label", description);
+}
+
+// A control bound to a trait, both ways.
+function bound(model, name, control, read) {
+  const show = () => (control.value = model.get(name));
+  control.addEventListener("input", () => {
+    model.set(name, read(control.value));
+    model.save_changes();
+  });
+  model.on(`change:${name}`, show);
+  show();
+  return control;
+}
+
+const options = (names, value = (name) => name) =>
+  names.map((name, k) => make("option", { value: value(name, k), textContent: name }));
+
+function film(model, root) {
+  const shape = model.get("shape");
+  const size = shape[0] * shape[1] * shape[2];
+  const scenes = model.get("scenes");
+  const recovered = picture("reconstruction", shape);
+  const truth = picture("the client's image", shape);
+  const caption = make("p");
+  caption.setAttribute("aria-live", "polite");
+
+  const scene = bound(model, "scene", make("select", {}, ...options(scenes, (_, k) => k)), Number);
+  const slider = make("input", { type: "range", min: 0, max: model.get("captions")[0].length - 1, step: 1 });
+  bound(model, "frame", slider, Number);
+  const play = make("button", { type: "button", textContent: "Play" });
+
+  const draw = () => {
+    const captions = model.get("captions")[model.get("scene")];
+    slider.max = captions.length - 1;
+    const k = Math.min(model.get("frame"), captions.length - 1);
+    const frames = bytes(model.get("frames")[model.get("scene")]);
+    slider.setAttribute("aria-valuetext", captions[k]);
+    caption.textContent = captions[k];
+    paint(recovered, frames.subarray(k * size, (k + 1) * size), shape, `reconstruction: ${captions[k]}`);
+  };
+
+  let timer = null;
+  const pause = () => {
+    clearInterval(timer);
+    timer = null;
+    play.textContent = "Play";
+  };
+  const forward = () => {
+    if (!root.isConnected || model.get("frame") >= Number(slider.max)) return pause();
+    model.set("frame", model.get("frame") + 1);
+    model.save_changes();
+  };
+  play.addEventListener("click", () => {
+    if (timer) return pause();
+    if (model.get("frame") >= Number(slider.max)) model.set("frame", 0);
+    play.textContent = "Pause";
+    timer = setInterval(forward, 200);
+  });
+
+  model.on("change:scene change:frame", draw);
+  root.append(
+    ...(scenes.length > 1 ? [labelled("experiment", scene)] : []),
+    make("div", { className: "dlg-row" }, labelled("frame", slider), play),
+    make("div", { className: "dlg-row" }, recovered, ...(model.get("truth").byteLength ? [truth] : [])),
+    caption,
+  );
+  paint(truth, bytes(model.get("truth")), shape, "the client's image");
+  draw();
+  return pause;
+}
+
+function panel(model, root) {
+  const shape = model.get("shape");
+  const number = (min, max, step) => make("input", { type: "number", min, max, step });
+  const rate = bound(model, "rate", make("input", { type: "range", min: 0, max: 0.9, step: 0.1 }), Number);
+  const shownRate = make("output");
+  const controls = [
+    labelled("photograph", bound(model, "photo", make("select", {}, ...options(model.get("photos"))), String)),
+    labelled("attack", bound(model, "attack", make("select", {}, ...options(model.get("attacks"))), String)),
+    labelled("dropout rate", rate),
+    labelled("evaluations", bound(model, "steps", number(1, 5000, 1), Number)),
+    labelled("seed", bound(model, "seed", number(0, 999, 1), Number)),
+  ];
+  controls[2].append(shownRate);
+  const run = make("button", { type: "button", textContent: "Run" });
+  const stop = make("button", { type: "button", textContent: "Stop" });
+  const progress = make("progress");
+  progress.setAttribute("aria-label", "evaluations done");
+  const recovered = picture("reconstruction", shape);
+  const truth = picture("the client's image", shape);
+  const caption = make("p");
+  caption.setAttribute("aria-live", "polite");
+  let kernel = false;
+
+  const draw = () => {
+    const running = model.get("running");
+    shownRate.textContent = model.get("rate").toFixed(1);
+    progress.max = Math.max(1, model.get("steps"));
+    progress.value = model.get("evaluation");
+    run.disabled = !kernel || running;
+    stop.disabled = !kernel || !running;
+    caption.textContent = kernel
+      ? model.get("caption")
+      : "This panel needs a kernel: open the chapter in Colab or JupyterLab and run its cells.";
+    paint(recovered, bytes(model.get("picture")), shape, `reconstruction: ${model.get("caption")}`);
+    paint(truth, bytes(model.get("truth")), shape, `the client's image: ${model.get("photo")}`);
+  };
+
+  run.addEventListener("click", () => model.send("run"));
+  stop.addEventListener("click", () => model.send("stop"));
+  model.on("msg:custom", (message) => {
+    kernel = kernel || message === "kernel";
+    draw();
+  });
+  model.on("change", draw);
+  root.append(
+    make("div", { className: "dlg-row" }, ...controls),
+    make("div", { className: "dlg-row" }, run, stop, progress),
+    make("div", { className: "dlg-row" }, recovered, truth),
+    caption,
+  );
+  draw();
+  model.send("hello");
+}
+
+export default {
+  render({ model, el }) {
+    const kind = model.get("kind");
+    const root = make("div", { className: `dlg dlg-${kind}` });
+    el.append(root);
+    return { film, panel }[kind](model, root);
+  },
+};

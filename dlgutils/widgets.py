@@ -1,0 +1,175 @@
+"""Things to touch: a film of stored results, alive without a kernel, and a panel that reruns the attack with one."""
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import anywidget
+import torch
+import traitlets
+from torch import Tensor
+
+from dlgutils import attacks, client, data, inversion, metrics, models
+from dlgutils.types import Attack, Result
+
+_HERE = Path(__file__).parent
+
+
+class _Widget(anywidget.AnyWidget):
+    """The common ground of both: one front end, pictures as bytes, (height, width, channels) each."""
+
+    _esm = _HERE / "widgets.js"
+    _css = _HERE / "widgets.css"
+    kind = traitlets.Unicode().tag(sync=True)
+    shape = traitlets.List().tag(sync=True)  # [height, width, channels] of every picture
+    truth = traitlets.Bytes().tag(sync=True)  # the client's image, shown beside the reconstruction; empty for none
+
+
+class Film(_Widget):
+    """A scene selector, a slider over the frames, and the pictures; make it with `film`."""
+
+    kind = traitlets.Unicode("film").tag(sync=True)
+    scenes = traitlets.List().tag(sync=True)  # names
+    captions = traitlets.List().tag(sync=True)  # [scene][frame]: what the picture shows, in words
+    frames = traitlets.List().tag(sync=True)  # [scene]: bytes of its pictures, one after the other
+    scene = traitlets.Int(0).tag(sync=True)
+    frame = traitlets.Int(0).tag(sync=True)
+
+
+def film(results: Result | Mapping[str, Result], truth: Tensor | None = None, *, run: int = 0, image: int = 0) -> Film:
+    """The film of one run of one or several results, to scrub through, with or without a kernel.
+
+    results: one result, or several by name, between which a selector switches. truth: the client's images, (batch, ...) or
+    (runs, batch, ...), for the RMSE in the caption and the picture on the right; None hides both. It opens at the last
+    frame. About 3 KB a frame for a 32×32 image, so about 100 frames a page keep the page light.
+    """
+    if isinstance(results, Result):
+        results = {results.attack: results}
+    target = None if truth is None else (truth[run] if truth.ndim == 5 else truth)[image]
+    captions = [_captions(name, r, r.frames[:, run, image], target, r.loss[run]) for name, r in results.items()]
+    pictures = [r.frames[:, run, image] for r in results.values()]
+    return Film(
+        scenes=list(results),
+        captions=captions,
+        frames=[_bytes(p) for p in pictures],
+        shape=_shape(pictures[0]),
+        truth=b"" if target is None else _bytes(target[None]),
+        frame=len(captions[0]) - 1,
+    )
+
+
+class Panel(_Widget):
+    """A control panel that really reruns an attack in the kernel; make it with `panel`.
+
+    `start` begins a run in a thread, `stop` ends it early, `wait` blocks until it is over; `result` is the last one.
+    """
+
+    kind = traitlets.Unicode("panel").tag(sync=True)
+    photos = traitlets.List().tag(sync=True)
+    attacks = traitlets.List().tag(sync=True)  # names
+    photo = traitlets.Unicode().tag(sync=True)
+    attack = traitlets.Unicode().tag(sync=True)
+    rate = traitlets.Float(0.0).tag(sync=True)  # of the dropout, in [0, 0.9]
+    steps = traitlets.Int(100).tag(sync=True)
+    seed = traitlets.Int(0).tag(sync=True)
+    running = traitlets.Bool(False).tag(sync=True)
+    evaluation = traitlets.Int(0).tag(sync=True)
+    picture = traitlets.Bytes().tag(sync=True)
+    caption = traitlets.Unicode("Choose, then press Run.").tag(sync=True)
+
+    def __init__(self, recipes: Sequence[Attack]):
+        names = list(data.class_names("photos"))
+        super().__init__(
+            photos=names, attacks=[a.name for a in recipes], photo="cat", attack=recipes[0].name, shape=[32, 32, 3]
+        )
+        self.result: Result | None = None
+        self._recipes = {a.name: a for a in recipes}
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._show_truth()
+        self.observe(lambda _: self._show_truth(), "photo")
+        self.on_msg(self._on_message)
+
+    def start(self) -> None:
+        """Run the chosen attack on the chosen photograph, unless one is running."""
+        if not self.running:
+            self.running = True
+            self._stop.clear()
+            self._thread = threading.Thread(target=self._attack, daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Ask the running attack to stop after its current evaluation."""
+        self._stop.set()
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Block until the attack is over, or for so many seconds."""
+        if self._thread:
+            self._thread.join(seconds)
+
+    def _attack(self) -> None:
+        try:
+            generator = torch.Generator().manual_seed(self.seed)
+            model = models.init_default(models.lenet(dropout=self.rate), generator)
+            batch = data.photos(self.photo)
+            shared = client.share(model, batch, generator)
+            recipe, shown = self._recipes[self.attack], 0.0
+
+            def watch(evaluation: int, lowest: Tensor, x: Tensor) -> bool:
+                nonlocal shown
+                if time.monotonic() - shown > 0.1:
+                    shown = time.monotonic()
+                    self._show(evaluation, float(lowest), x[0], batch.x)
+                return self._stop.is_set()
+
+            self.result = inversion.invert(model, shared, recipe, generator, steps=self.steps, watch=watch)
+            self._show(self.result.loss.shape[1], float(self.result.lowest), self.result.x[0], batch.x)
+        except ValueError as error:
+            self.caption = f"This attack cannot run: {error}"
+        finally:
+            self.running = False
+
+    def _show(self, evaluation: int, loss: float, x: Tensor, truth: Tensor) -> None:
+        with self.hold_sync():
+            self.evaluation = evaluation
+            self.picture = _bytes(x)
+            self.caption = _caption(self.attack, evaluation, loss, float(metrics.rmse(x, truth)))
+
+    def _show_truth(self) -> None:
+        self.truth = _bytes(data.photos(self.photo).x)
+
+    def _on_message(self, _: object, message: str, __: object) -> None:
+        {"run": self.start, "stop": self.stop, "hello": lambda: self.send("kernel")}[message]()
+
+
+def panel(recipes: Sequence[Attack] = (attacks.idlg, attacks.dlg, attacks.idlg_fresh_masks)) -> Panel:
+    """Photograph, dropout rate, attack, evaluations and seed to choose; Run, Stop, progress, and the picture as it comes.
+
+    It attacks `models.lenet` with PyTorch's default initialisation, in the kernel: about half a second for 100
+    evaluations on one CPU thread. Without a kernel it says so and stays still.
+    """
+    return Panel(recipes)
+
+
+def _captions(name: str, result: Result, pictures: Tensor, truth: Tensor | None, loss: Tensor) -> list[str]:
+    lowest = loss.nan_to_num(torch.inf, torch.inf).cummin(0).values
+    scores = [None] * len(pictures) if truth is None else metrics.rmse(pictures, truth).tolist()
+    steps = result.frame_steps.tolist()
+    return [_caption(name, k, float(lowest[k - 1]) if k else None, score) for k, score in zip(steps, scores, strict=True)]
+
+
+def _caption(name: str, evaluation: int, loss: float | None, rmse: float | None) -> str:
+    parts = [f"{name}, {evaluation} evaluations"]
+    parts += [] if loss is None else [f"matching loss {loss:.1e}"]
+    parts += [] if rmse is None else [f"RMSE {rmse:.3f}"]
+    return ", ".join(parts)
+
+
+def _bytes(x: Tensor) -> bytes:
+    """Pictures (n, channels, height, width), clipped to [0, 1], as bytes in the order n, height, width, channels."""
+    return (x.detach().cpu().nan_to_num().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy().tobytes()
+
+
+def _shape(x: Tensor) -> list[int]:
+    return [x.shape[-2], x.shape[-1], x.shape[-3]]
