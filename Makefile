@@ -1,0 +1,90 @@
+# One command suffices on a fresh machine: every target makes what it needs, the environment included.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+HTML := _build/html
+
+# The networks here are small: more threads slow them down, and two notebooks share the cores.
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help book test lint unit notebooks browser pages bench lab serve format repository clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# The environment ----------------------------------------------------------------------------------------------
+
+$(READY): requirements.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11 or newer, or name yours: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "$$($(PYTHON) --version) is too old for the pinned versions: make PYTHON=python3.11 (or newer)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null \
+	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -q && apt-get install -qy python3-venv; } \
+	  || { echo "Python's venv module is missing: apt-get install python3-venv (as root), then run this again"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -r requirements.txt
+	$(BIN)/python -m pip install -q --no-deps -e .
+	@touch $@
+
+# The book -----------------------------------------------------------------------------------------------------
+
+# Jupyter Book's cache knows the cells but not the library behind them: a changed library empties it.
+_build/.library: $(READY) $(wildcard dlgutils/* dlgutils/images/*)
+	@rm -rf _build/.jupyter_cache
+	@mkdir -p _build && touch $@
+
+book: $(READY) _build/.library ## build the book, strictly; it opens at _build/html/index.html
+	@echo "== the book: executed, every warning an error"
+	$(BIN)/python tools/fetch_assets.py
+	rm -rf $(HTML) _build/.doctrees
+	$(BIN)/jupyter-book build . -W -n --keep-going
+
+serve: $(READY) ## serve the built book at http://localhost:8000
+	$(BIN)/python -m http.server --directory $(HTML) 8000
+
+# The tests ----------------------------------------------------------------------------------------------------
+
+test: lint unit notebooks book pages ## everything below and the strict build
+
+lint: $(READY) ## style of code and notebooks
+	@echo "== style: ruff, and notebooks without outputs"
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/nbstripout --verify notebooks/*.ipynb
+
+unit: $(READY) ## tests of the library
+	@echo "== the library"
+	$(BIN)/python -m pytest tests --ignore=tests/browser -n 2
+
+notebooks: $(READY) ## run every notebook, cell by cell
+	@echo "== the notebooks"
+	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 -n 2 --dist loadfile -p no:cacheprovider notebooks
+
+browser: $(READY)
+	@$(BIN)/python tools/browser.py
+
+pages: $(READY) browser ## the built book in a real browser
+	@echo "== the pages in a browser"
+	$(BIN)/python -m pytest tests/browser
+
+bench: $(READY) ## ours beside the public reference loops
+	$(BIN)/python -m benchmarks
+
+# For authors --------------------------------------------------------------------------------------------------
+
+lab: $(READY) ## open the chapters in JupyterLab
+	cd notebooks && ../$(BIN)/jupyter lab
+
+format: $(READY) ## format and tidy code and notebooks
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/nbstripout notebooks/*.ipynb
+
+repository: $(READY) ## tell every page where it lives: make repository URL=https://github.com/me/dlgutils
+	$(BIN)/python tools/set_repository.py "$(URL)"
+
+clean: ## remove what was built, but neither the environment nor the fetched assets
+	rm -rf _build

@@ -1,0 +1,122 @@
+"""The built book, served from a free port of this machine, and a browser that looks at its pages."""
+
+import threading
+from dataclasses import dataclass, field
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import yaml
+from playwright.sync_api import Page, sync_playwright
+
+from tools.browser import launch
+
+ROOT = Path(__file__).resolve().parents[2]
+HTML = ROOT / "_build" / "html"
+
+
+def pages() -> list[str]:
+    """Names of all pages in reading order, as _toc.yml lists them."""
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    return [toc["root"], *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"])]
+
+
+PAGES = pages()
+CHAPTERS = [page for page in PAGES if page.startswith("notebooks/")]
+
+RENDERED = """async () => {
+    await window.MathJax?.startup.promise;
+    const views = document.querySelectorAll('script[type="application/vnd.jupyter.widget-view+json"]').length;
+    while (document.querySelectorAll(".widget-subarea > *").length < views) await new Promise(requestAnimationFrame);
+}"""
+
+
+@dataclass
+class Visit:
+    """An open page and what happened while it loaded."""
+
+    name: str
+    page: Page
+    requests: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+    def listen(self) -> None:
+        """Note requests, failed requests, and the errors of scripts."""
+        on, failures, complaints = self.page.on, self.failures, self.complaints
+        on("request", lambda request: self.requests.append(request.url))
+        on("requestfailed", lambda request: failures.append(f"{request.failure} {request.url}"))
+        on("response", lambda reply: failures.append(f"{reply.status} {reply.url}") if reply.status >= 400 else None)
+        on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
+        on("pageerror", lambda error: complaints.append(str(error)))
+
+    def foreign(self, home: str) -> list[str]:
+        """Requests that left the book, whose address starts with `home`."""
+        return [url for url in self.requests if not url.startswith((home, "data:", "blob:"))]
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_args):
+        """A test says what failed; a log of everything that went well hides it."""
+
+
+@pytest.fixture(scope="session")
+def html():
+    """The folder of the built book."""
+    if not (HTML / "index.html").exists():
+        pytest.fail(f"there is no book in {HTML}; run make book first", pytrace=False)
+    return HTML
+
+
+@pytest.fixture(scope="session")
+def site(html):
+    """The address at which the book is served, with the final slash."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=html)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    with sync_playwright() as playwright:
+        browser = launch(playwright)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def look(browser):
+    """A function that opens an address in a fresh profile and waits until mathematics and widgets have been drawn."""
+    contexts = []
+
+    def look(home: str, name: str) -> Visit:
+        contexts.append(browser.new_context(viewport={"width": 1200, "height": 900}))
+        visit = Visit(name, contexts[-1].new_page())
+        visit.listen()
+        visit.page.goto(f"{home}{name}.html", wait_until="load")
+        visit.page.evaluate(RENDERED)
+        return visit
+
+    yield look
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture(scope="module", params=PAGES)
+def visit(look, site, request):
+    """Every page of the book in turn, open."""
+    return look(site, request.param)
+
+
+@pytest.fixture(scope="module", params=CHAPTERS)
+def chapter(look, site, request):
+    """Every chapter in turn, open."""
+    return look(site, request.param)
+
+
+@pytest.fixture(scope="module", params=CHAPTERS)
+def file_chapter(look, html, request):
+    """Every chapter in turn, opened as a file: no server at all."""
+    return look(f"{html.as_uri()}/", request.param)

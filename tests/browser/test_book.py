@@ -1,0 +1,145 @@
+"""What a reader meets: every page of the built book in a real browser, without a network and without a kernel."""
+
+import re
+from urllib.parse import unquote, urldefrag
+
+from playwright.sync_api import expect
+
+PICTURE = "film => [...film.querySelectorAll('canvas')].map(canvas => canvas.toDataURL()).join()"
+PROSE = """() => {
+    const article = document.querySelector("article").cloneNode(true);
+    article.querySelectorAll("pre, code, script, style, mjx-container").forEach(element => element.remove());
+    return article.textContent;
+}"""
+NAMED = "input => Boolean(input.ariaLabel || [...input.labels].some(label => label.textContent.trim()))"
+
+
+# Every page ------------------------------------------------------------------------------------------------------
+
+
+def test_page_opens(visit):
+    assert visit.page.title().strip()
+    assert visit.failures == []
+
+
+def test_page_asks_no_third_party(visit, site):
+    assert visit.foreign(site) == []
+
+
+def test_page_raises_no_complaint(visit):
+    assert visit.complaints == []
+
+
+def test_mathematics_is_rendered(visit):
+    formulas = visit.page.locator("article .math")
+    assert formulas.locator("mjx-container").count() == formulas.count()
+    assert visit.page.locator("mjx-merror, [data-mjx-error]").count() == 0
+
+
+def test_no_raw_tex_is_left(visit):
+    assert re.findall(r"\\\(|\\\[|\$\$|\\begin", visit.page.evaluate(PROSE)) == []
+
+
+def test_images_have_words(visit):
+    for alt in visit.page.eval_on_selector_all("article img", "images => images.map(image => image.alt)"):
+        assert alt.strip()
+        assert not re.search(r"[/\\]|\.(png|svg|jpe?g|gif)$", alt)
+
+
+def test_links_lead_somewhere(visit, site, html):
+    links = visit.page.eval_on_selector_all("a[href]", "links => links.map(link => link.href)")
+    for address, anchor in (urldefrag(link) for link in set(links) if link.startswith(site)):
+        target = html / (unquote(address.removeprefix(site)) or "index.html")
+        assert target.is_file(), f"{visit.name} links to {address}"
+        assert not anchor or f'id="{unquote(anchor)}"' in target.read_text(), f"{visit.name}: no #{anchor} in {target}"
+
+
+def test_page_fits_a_telephone(visit):
+    wide = visit.page.viewport_size
+    visit.page.set_viewport_size({"width": 390, "height": 844})
+    width = visit.page.evaluate("document.documentElement.scrollWidth")
+    visit.page.set_viewport_size(wide)
+    assert width <= 391
+
+
+def test_front_page_is_the_introduction(browser, site):
+    page = browser.new_page()
+    page.goto(site)
+    page.wait_for_url("**/book/intro.html")
+    page.close()
+
+
+# Chapters: things to touch ---------------------------------------------------------------------------------------
+
+
+def test_chapter_has_something_to_touch(chapter):
+    assert chapter.page.locator(".dlg-film, .dlg-panel").count() > 0
+
+
+def test_chapter_opens_in_colab(chapter):
+    notebook = f"/blob/main/{chapter.name}.ipynb"
+    assert chapter.page.locator(f"a[href^='https://colab.research.google.com/github/'][href$='{notebook}']").count() > 0
+
+
+def test_films_say_what_they_show(chapter):
+    for film in chapter.page.locator(".dlg-film").all():
+        for canvas in film.locator("canvas").all():
+            expect(canvas).to_have_role("img")
+            expect(canvas).to_have_attribute("aria-label", re.compile(r"\w"))
+        for control in film.locator("input, select").all():
+            assert control.evaluate(NAMED)
+        expect(film.locator("[aria-live]")).to_have_text(re.compile(r"\w"))
+
+
+def shown(film):
+    return film.evaluate(PICTURE), film.locator("[aria-live]").inner_text()
+
+
+def press(slider, key):
+    slider.press(key)
+    slider.page.wait_for_timeout(100)  # a film may draw with the next frame
+
+
+def test_sliders_move_the_picture(chapter):
+    for film in chapter.page.locator(".dlg-film").all():
+        sliders = film.locator("input[type=range]").all()
+        assert sliders
+        for slider in sliders:
+            press(slider, "End")
+        last_picture, last_caption = shown(film)
+        for slider in sliders:
+            press(slider, "Home")
+            first_picture, first_caption = shown(film)
+            assert first_picture != last_picture
+            assert first_caption != last_caption
+            press(slider, "ArrowRight")
+            assert shown(film)[1] != first_caption
+            press(slider, "End")
+            assert shown(film) == (last_picture, last_caption)
+
+
+def test_choices_change_the_picture(chapter):
+    for film in chapter.page.locator(".dlg-film").all():
+        for slider in film.locator("input[type=range]").all():
+            press(slider, "End")
+        for choice in film.locator("select").all():
+            before = shown(film)
+            choice.select_option(index=choice.locator("option").count() - 1)
+            chapter.page.wait_for_timeout(100)
+            assert shown(film) != before
+
+
+def test_panels_say_that_they_need_a_kernel(chapter):
+    for panel in chapter.page.locator(".dlg-panel").all():
+        expect(panel).to_contain_text(re.compile(r"needs a .*kernel", re.IGNORECASE))
+        expect(panel.get_by_role("button", name=re.compile("run", re.IGNORECASE))).to_be_disabled()
+
+
+# Without any server ----------------------------------------------------------------------------------------------
+
+
+def test_chapter_works_as_a_file(file_chapter, html):
+    assert file_chapter.foreign(html.as_uri()) == []
+    assert file_chapter.complaints == []
+    assert file_chapter.page.locator("article mjx-container").count() > 0
+    assert file_chapter.page.locator(".dlg-film canvas, .dlg-panel").count() > 0

@@ -1,0 +1,28 @@
+"""Pictures of built pages: python tools/screenshots.py FOLDER [--width 1200] [book/intro notebooks/01_… or all]"""
+
+import argparse
+from pathlib import Path
+
+from browser import launch
+from playwright.sync_api import sync_playwright
+
+HTML = Path(__file__).resolve().parents[1] / "_build" / "html"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("pages", nargs="*", help="names without .html; default: all")
+    parser.add_argument("--width", type=int, default=1200)
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    names = options.pages or [f"{path.parent.name}/{path.stem}" for path in sorted(HTML.glob("[bn]*/*.html"))]
+    with sync_playwright() as playwright:
+        page = launch(playwright).new_page(viewport={"width": options.width, "height": 900})
+        for name in names:
+            page.goto((HTML / f"{name}.html").as_uri(), wait_until="networkidle")
+            page.screenshot(path=options.folder / f"{Path(name).name}.png", full_page=True)
+
+
+if __name__ == "__main__":
+    main()
