@@ -13,8 +13,8 @@ _NO_MASKS: Tensors = {}
 def loss(weights: Tensors, model: nn.Module, x: Tensor, y: Tensor, masks: Tensors = _NO_MASKS) -> Tensor:
     """Mean cross-entropy of the model with these weights and masks: a scalar.
 
-    x: (batch, channels, height, width); y: (batch,) class ids or (batch, classes) probabilities; masks: {name: (batch,
-    *features)}, a missing one is all ones. Raises ValueError for a mask that the model does not have.
+    x: (batch, channels, height, width); y: (batch,) class ids or (batch, classes) probabilities; masks: by name, each
+    `(batch, *features)`, a missing one is all ones. Raises ValueError for a mask that the model does not have.
     """
     unknown = masks.keys() - models.dropouts(model).keys() if masks else ()
     if unknown:

@@ -13,6 +13,8 @@ from dlgutils.types import Optimizer
 
 
 class AdamState(NamedTuple):
+    """Where every run of Adam is."""
+
     z: Tensor  # (runs, n), the point held
     trial: Tensor  # (runs, n), the point to evaluate next
     alive: Tensor  # (runs,) bool
@@ -52,6 +54,8 @@ class Memory(NamedTuple):
 
 
 class LbfgsState(NamedTuple):
+    """Where every run of L-BFGS is, on its way along one direction."""
+
     z: Tensor  # (runs, n), the point held: the last one accepted
     trial: Tensor  # (runs, n), the point to evaluate next: z + t · direction
     alive: Tensor  # (runs,) bool
