@@ -33,8 +33,8 @@ def invert(
     restarts; all must have the same shapes. Every run has its own optimiser state, and its own generator seeded from
     `generator`, so no run changes another; one whose loss or slope ceases to be finite stops where it is.
 
-    steps: evaluations of the matching loss and its slope. frames: the number of images in the film, at geometrically
-    growing steps. progress: show a tqdm bar. watch: called after every evaluation, may stop the attack.
+    steps: evaluations of the matching loss and its slope. frames: the most pictures in the film after the start, at
+    steps that grow like squares. progress: show a tqdm bar. watch: called after every evaluation, may stop the attack.
     Ctrl-C, or a watch that answers true, returns what was found so far with `complete=False`.
     Device and dtype are those of the gradients; the attacker works on a copy of `model` moved there.
     Raises ValueError for gradients that are not of this model, not finite or all zero, for rounds of different shapes,
@@ -151,8 +151,8 @@ def _flatten(guess: Mapping[str, Tensor]) -> tuple[Tensor, Callable[[Tensor], Te
 
 
 def _spread(steps: int, frames: int) -> set[int]:
-    """`frames` numbers of evaluations from 1 to `steps`, geometrically growing: the picture changes most at first."""
-    return {round(steps ** (k / max(frames - 1, 1))) for k in range(frames)} if frames > 1 else {steps}
+    """`frames` numbers of evaluations up to `steps`, growing like squares: the picture changes most at first."""
+    return {max(1, round(steps * (k / frames) ** 2)) for k in range(1, frames + 1)}
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Pictures of results. Every function draws on the axes given, or on new ones, and returns them; none calls `plt.show()`."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -13,8 +14,8 @@ from dlgutils.types import Result
 
 
 def images(x: Tensor, titles: Sequence[object] = (), axes: Sequence[Axes] | None = None) -> np.ndarray:
-    """One row of pictures: x (n, channels, height, width), clipped to [0, 1]; titles: up to n of them. Returns the axes."""
-    axes = _row(len(x)) if axes is None else np.atleast_1d(axes)
+    """Pictures side by side: x (n, channels, height, width), clipped to [0, 1]; titles: up to n of them; n axes."""
+    axes = _grid(len(x)) if axes is None else np.atleast_1d(axes)
     for ax, picture in zip(axes, x.detach().cpu(), strict=True):
         ax.imshow(picture.clamp(0, 1).permute(1, 2, 0).squeeze(-1), cmap="gray", vmin=0, vmax=1)
         ax.set_axis_off()
@@ -52,8 +53,14 @@ def rmse(results: Mapping[str, Result], truth: Tensor, ax: Axes | None = None, *
     return _label(ax, "RMSE")
 
 
-def _row(n: int) -> np.ndarray:
-    return np.atleast_1d(plt.subplots(1, n, figsize=(1.3 * n, 1.6), layout="constrained")[1])
+def _grid(n: int) -> np.ndarray:
+    """n axes in as few rows as hold eight pictures each."""
+    rows = math.ceil(n / 8)
+    columns = math.ceil(n / rows)
+    axes = plt.subplots(rows, columns, figsize=(1.3 * columns, 1.6 * rows), layout="constrained", squeeze=False)[1].flat
+    for ax in axes[n:]:
+        ax.remove()
+    return axes[:n]
 
 
 def _curve(ax: Axes, name: str, steps: Tensor, values: Tensor) -> None:
