@@ -30,6 +30,7 @@ class Dropout(nn.Module):
         return x * self.mask
 
     def extra_repr(self) -> str:
+        """What `print(model)` shows of the layer."""
         return f"p={self.p}, features={tuple(self.mask.shape)}"
 
 

@@ -1,0 +1,79 @@
+"""The live panel as a reader with a kernel meets it: in JupyterLab, with a real attack behind the button.
+
+Slow (about half a minute): it starts a Jupyter server and a kernel.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import nbformat
+import pytest
+from playwright.sync_api import expect
+
+CELL = "from dlgutils import widgets\nwidgets.panel()"
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """The address of a notebook of one cell in a running JupyterLab."""
+    folder = tmp_path_factory.mktemp("lab")
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    notebook = nbformat.v4.new_notebook(metadata=kernel, cells=[nbformat.v4.new_code_cell(CELL)])
+    nbformat.write(notebook, folder / "panel.ipynb")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = f"-m jupyterlab --no-browser --allow-root --ip=127.0.0.1 --port={port} --IdentityProvider.token=reader"
+    quiet = dict.fromkeys(("stdout", "stderr"), subprocess.DEVNULL)
+    with subprocess.Popen([sys.executable, *command.split()], cwd=folder, env=os.environ, **quiet) as server:
+        wait_for(port)
+        yield f"http://127.0.0.1:{port}/lab/tree/panel.ipynb?token=reader"
+        server.terminate()
+
+
+def wait_for(port: int, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not answers(port):
+        assert time.monotonic() < deadline, "JupyterLab did not start"
+        time.sleep(0.2)
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture(scope="module")
+def panel(lab, browser):
+    """The panel in the page, after its cell has run."""
+    page = browser.new_page(viewport={"width": 1300, "height": 950})
+    page.goto(lab)
+    page.locator(".jp-CodeCell .cm-content").first.click(timeout=60_000)
+    page.get_by_text("| Idle").wait_for(timeout=60_000)
+    page.keyboard.press("Shift+Enter")
+    page.locator(".dlg-panel").wait_for(timeout=60_000)
+    yield page.locator(".dlg-panel")
+    page.close()
+
+
+def test_run_recovers_the_photograph(panel):
+    panel.get_by_label("photograph").select_option("flower")
+    before = panel.locator("canvas").first.evaluate("canvas => canvas.toDataURL()")
+    panel.get_by_role("button", name="Run").click()
+    caption = panel.locator("[aria-live]")
+    expect(caption).to_contain_text("100 evaluations", timeout=60_000)
+    assert float(caption.inner_text().rpartition("RMSE ")[2]) < 0.1
+    assert panel.locator("canvas").first.evaluate("canvas => canvas.toDataURL()") != before
+
+
+def test_stop_ends_a_long_run(panel):
+    panel.get_by_label("evaluations", exact=True).fill("5000")
+    run, stop = (panel.get_by_role("button", name=name) for name in ("Run", "Stop"))
+    run.click()
+    expect(stop).to_be_enabled()
+    stop.click()
+    expect(run).to_be_enabled(timeout=10_000)
+    expect(panel.locator("[aria-live]")).not_to_contain_text("5000 evaluations")
