@@ -1,5 +1,6 @@
 """The honest client: one batch, one loss, one gradient, and what leaves the device."""
 
+import torch
 from torch import Generator, Tensor, nn
 from torch.func import functional_call, grad
 from torch.nn.functional import cross_entropy
@@ -60,6 +61,12 @@ def check(model: nn.Module, shared: Shared) -> None:
                 f"{expected.get(name, 'missing')} in this model ({len(wrong)} of {len(expected)} tensors differ); "
                 "attack with the model that the client trained"
             )
+    kinds = {f"{t.dtype} on {t.device}" for t in (*shared.weights.values(), *shared.gradient.values())}
+    if len(kinds) > 1:
+        raise ValueError(
+            f"weights and gradient are of one dtype and on one device, "
+            f"got {' and '.join(sorted(kinds))}; move one to the other"
+        )
     check_gradient(shared)
 
 
@@ -102,8 +109,8 @@ def _check_batch(model: nn.Module, weights: Tensors, batch: Batch) -> None:
     low, high = float(x.min()), float(x.max())
     if not (low >= 0 and high <= 1):
         raise ValueError(f"images have values in [0, 1], got {low:.3g} to {high:.3g}; divide bytes by 255")
-    if y.shape != (len(x),) or y.is_floating_point():
-        raise ValueError(f"labels are class ids of shape ({len(x)},), got {y.dtype} of shape {tuple(y.shape)}")
+    if y.shape != (len(x),) or y.dtype != torch.int64:
+        raise ValueError(f"labels are int64 class ids of shape ({len(x)},), got {y.dtype} of shape {tuple(y.shape)}")
     try:
         classes = functional_call(model, dict(weights), (x[:1],)).shape[-1]
     except RuntimeError as error:

@@ -83,6 +83,7 @@ def torchvision_set(name: str, root: str | Path, *, train: bool = False) -> Batc
     if name not in _TORCHVISION:
         raise ValueError(f"no data set is called {name!r} here; there are {', '.join(_TORCHVISION)}")
     kind = getattr(_torchvision().datasets, name)
+    _check_raw_files(name, Path(root))
     split = {"split": "train" if train else "test"} if name == "SVHN" else {"train": train}
     try:
         dataset = kind(root, download=True, **split)
@@ -110,7 +111,7 @@ def _torchvision():
 def _check_raw_files(name: str, root: Path) -> None:
     for file, md5 in _RAW_MD5.get(name, {}).items():
         path = root / name / "raw" / file
-        if hashlib.md5(path.read_bytes()).hexdigest() != md5:
+        if path.exists() and hashlib.md5(path.read_bytes()).hexdigest() != md5:
             raise OSError(f"{path} is damaged: its md5 is not {md5}; delete the folder {path.parent} and try again")
 
 

@@ -123,9 +123,10 @@ def _check(model: nn.Module, rounds: Sequence[Shared], *, steps: int, frames: in
             raise ValueError(f"an attack needs at least 1 of {name}, got {number}")
     for shared in rounds:
         client.check(model, shared)
-    shapes = {shared.x_shape for shared in rounds}
-    if len(shapes) > 1:
-        raise ValueError(f"rounds of different shapes, {sorted(shapes)}, cannot run together; invert them one by one")
+    dtypes = {str(next(iter(shared.gradient.values())).dtype) for shared in rounds}
+    for what, kinds in (("dtypes", dtypes), ("shapes", {shared.x_shape for shared in rounds})):
+        if len(kinds) > 1:
+            raise ValueError(f"rounds of different {what}, {sorted(kinds)}, cannot run together; invert them one by one")
 
 
 def _split(generator: Generator | None, runs: int) -> list[Generator | None]:

@@ -72,10 +72,17 @@ def expose_dropout(model: nn.Module, x_shape: tuple[int, ...]) -> nn.Module:
         for name, m in layers.items()
     ]
     like = next(model.parameters())
-    training, _ = model.training, model.eval()
-    with torch.no_grad():
-        model(like.new_zeros(1, *x_shape))
-    model.train(training)
+    training = [m for m in model.modules() if m.training]
+    model.eval()
+    try:
+        with torch.no_grad():
+            model(like.new_zeros(1, *x_shape))
+    except RuntimeError as error:
+        raise ValueError(
+            f"the model does not take images of shape {tuple(x_shape)}: {error}; pass (channels, height, width) of one image"
+        ) from error
+    for m in training:
+        m.training = True
     for hook in hooks:
         hook.remove()
     for name, layer in layers.items():

@@ -104,7 +104,8 @@ def _backtrack(state: LbfgsState, value: Tensor, slope: Tensor) -> LbfgsState:
     uphill = ~(_dot(state.slope, state.direction) < 0)
     negligible = t * state.direction.abs().amax(1) < torch.finfo(t.dtype).eps
     lost = state.alive & (uphill | negligible)
-    state = state._replace(t=t, alive=state.alive & ~(lost & (state.memory.count == 0)))
+    hopeless = lost & ((state.memory.count == 0) | (state.slope == 0).all(1))
+    state = state._replace(t=t, alive=state.alive & ~hopeless)
     if lost.any():
         _clear(state.memory, lost)
         direction = torch.where(_column(lost), -state.slope, state.direction)

@@ -17,7 +17,7 @@ def images(x: Tensor, titles: Sequence[object] = (), axes: Sequence[Axes] | None
     """Pictures side by side: x (n, channels, height, width), clipped to [0, 1]; titles: up to n of them; n axes."""
     axes = _grid(len(x)) if axes is None else np.atleast_1d(axes)
     for ax, picture in zip(axes, x.detach().cpu(), strict=True):
-        ax.imshow(picture.clamp(0, 1).permute(1, 2, 0).squeeze(-1), cmap="gray", vmin=0, vmax=1)
+        ax.imshow(picture.clamp(0, 1).permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1)
         ax.set_axis_off()
     for ax, title in zip(axes, titles, strict=False):
         ax.set_title(title, fontsize=9)
@@ -34,8 +34,7 @@ def losses(results: Mapping[str, Result], ax: Axes | None = None) -> Axes:
     """The lowest matching loss so far against the evaluations: median over the runs, and the band of all of them."""
     ax = ax or plt.subplots(figsize=(7, 3.2))[1]
     for name, result in results.items():
-        so_far = result.loss.nan_to_num(torch.inf, torch.inf).cummin(1).values
-        _curve(ax, name, torch.arange(1, so_far.shape[1] + 1), so_far.T)
+        _curve(ax, name, torch.arange(1, result.loss.shape[1] + 1), result.lowest_so_far.T)
     return _label(ax, "lowest matching loss so far")
 
 

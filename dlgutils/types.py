@@ -89,13 +89,19 @@ class Result:
     complete: bool = True  # False if it was interrupted
 
     @property
+    def lowest_so_far(self) -> Tensor:
+        """The lowest matching loss up to each evaluation, (runs, evaluations); inf while none was finite."""
+        return self.loss.nan_to_num(torch.inf, torch.inf).cummin(1).values
+
+    @property
     def lowest(self) -> Tensor:
         """The lowest matching loss of each run, (runs,); inf where none was finite."""
-        return self.loss.nan_to_num(torch.inf, torch.inf).amin(1)
+        return nn.functional.pad(self.lowest_so_far, (1, 0), value=torch.inf)[:, -1]
 
     def run(self, index: int) -> "Result":
         """One run alone, still with a leading axis of one."""
-        one = slice(index, index + 1) if index != -1 else slice(-1, None)
+        index = range(len(self.x))[index]
+        one = slice(index, index + 1)
         frames = self.frames[:, one]
         return Result(self.x[one], self.y[one], self.loss[one], frames, self.frame_steps, self.attack, self.complete)
 

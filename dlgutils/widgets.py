@@ -47,8 +47,8 @@ def film(results: Result | Mapping[str, Result], truth: Tensor | None = None, *,
     if isinstance(results, Result):
         results = {results.attack: results}
     target = None if truth is None else (truth[run] if truth.ndim == 5 else truth)[image]
-    captions = [_captions(name, r, r.frames[:, run, image], target, r.loss[run]) for name, r in results.items()]
     pictures = [r.frames[:, run, image] for r in results.values()]
+    captions = [_captions(name, r, p, target, run) for (name, r), p in zip(results.items(), pictures, strict=True)]
     return Film(
         scenes=list(results),
         captions=captions,
@@ -125,7 +125,7 @@ class Panel(_Widget):
 
             self.result = inversion.invert(model, shared, recipe, generator, steps=self.steps, watch=watch)
             self._show(self.result.loss.shape[1], float(self.result.lowest), self.result.x[0], batch.x)
-        except ValueError as error:
+        except Exception as error:  # a thread has nobody to raise to: tell the reader
             self.caption = f"This attack cannot run: {error}"
         finally:
             self.running = False
@@ -152,8 +152,8 @@ def panel(recipes: Sequence[Attack] = (attacks.idlg, attacks.dlg, attacks.idlg_f
     return Panel(recipes)
 
 
-def _captions(name: str, result: Result, pictures: Tensor, truth: Tensor | None, loss: Tensor) -> list[str]:
-    lowest = loss.nan_to_num(torch.inf, torch.inf).cummin(0).values
+def _captions(name: str, result: Result, pictures: Tensor, truth: Tensor | None, run: int) -> list[str]:
+    lowest = result.lowest_so_far[run]
     scores = [None] * len(pictures) if truth is None else metrics.rmse(pictures, truth).tolist()
     steps = result.frame_steps.tolist()
     return [_caption(name, k, float(lowest[k - 1]) if k else None, score) for k, score in zip(steps, scores, strict=True)]

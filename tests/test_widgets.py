@@ -1,0 +1,232 @@
+"""Things to touch: films hold the pictures that the attack went through; a panel really reruns it."""
+
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dlgutils import attacks, data, invert, metrics, models, share, widgets
+
+CAT = data.photos("cat")
+
+
+def as_bytes(x):
+    """One picture (channels, height, width) as the front end reads it."""
+    return (x.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy().tobytes()
+
+
+def pixels(frames, shape):
+    return np.frombuffer(frames, dtype=np.uint8).reshape(-1, *shape)
+
+
+@pytest.fixture(scope="module")
+def result():
+    """A short attack on the cat, two runs."""
+    model = models.init_default(models.lenet(), torch.Generator().manual_seed(0))
+    return invert(model, [share(model, CAT)] * 2, attacks.idlg, steps=6, frames=4)
+
+
+@pytest.fixture
+def panel():
+    """A panel that is stopped at the end, whatever happens."""
+    panel = widgets.panel()
+    yield panel
+    panel.stop()
+    panel.wait(30)
+
+
+# The film
+
+
+def test_a_film_holds_the_pictures(result):
+    film = widgets.film(result, CAT.x, run=1)
+    pictures = pixels(film.frames[0], film.shape)
+    assert film.shape == [32, 32, 3]
+    assert len(pictures) == len(result.frames)
+    assert [p.tobytes() for p in pictures] == [as_bytes(x) for x in result.frames[:, 1, 0]]
+    assert film.truth == as_bytes(CAT.x[0])
+
+
+def test_a_film_opens_at_its_last_frame(result):
+    film = widgets.film(result)
+    assert film.frame == len(result.frames) - 1 == len(film.captions[0]) - 1
+    assert film.scene == 0
+
+
+def test_captions_say_what_the_picture_shows(result):
+    film = widgets.film(result, CAT.x)
+    first, last = film.captions[0][0], film.captions[0][-1]
+    assert first == f"iDLG, 0 evaluations, RMSE {metrics.rmse(torch.full_like(CAT.x, 0.5), CAT.x).item():.3f}"
+    rmse = metrics.rmse(result.frames[-1, 0], CAT.x).item()
+    assert last == f"iDLG, 6 evaluations, matching loss {result.lowest[0]:.1e}, RMSE {rmse:.3f}"
+
+
+def test_without_the_truth_a_film_says_nothing_of_it(result):
+    film = widgets.film(result)
+    assert film.truth == b""
+    assert not any("RMSE" in caption for caption in film.captions[0])
+
+
+def test_two_results_are_two_scenes_of_their_own_length(result):
+    start = replace(result, frames=result.frames[:2], frame_steps=result.frame_steps[:2])
+    film = widgets.film({"all": result, "start": start})
+    assert film.scenes == ["all", "start"]
+    assert [len(c) for c in film.captions] == [len(pixels(f, film.shape)) for f in film.frames] == [len(result.frames), 2]
+    assert film.captions[1][0].startswith("start, 0 evaluations")
+
+
+def test_each_run_may_have_a_truth_of_its_own(result):
+    truth = torch.stack([CAT.x, data.photos("coffee").x])
+    assert widgets.film(result, truth, run=1).truth == as_bytes(truth[1, 0])
+
+
+def test_the_image_of_a_batch_is_chosen(tiny):
+    model, batch, shared = tiny(batch=2)
+    result = invert(model, shared, attacks.dlg, steps=3)
+    film = widgets.film(result, batch.x, image=1)
+    assert film.shape == [8, 8, 1]
+    assert film.truth == as_bytes(batch.x[1])
+    assert pixels(film.frames[0], film.shape)[-1].tobytes() == as_bytes(result.frames[-1, 0, 1])
+
+
+def test_pixels_that_are_not_finite_or_out_of_range_still_make_a_picture(result):
+    wild = result.frames.clone()
+    wild[0, 0, 0, 0, 0, :3] = torch.tensor([torch.nan, -5.0, 7.0])
+    film = widgets.film(replace(result, frames=wild))
+    assert pixels(film.frames[0], film.shape)[0, 0, :3, 0].tolist() == [0, 0, 255]
+
+
+def test_a_run_that_stopped_has_captions_to_the_end(result):
+    loss = result.loss.clone()
+    loss[0] = torch.nan
+    captions = widgets.film(replace(result, loss=loss)).captions[0]
+    assert captions[-1] == "iDLG, 6 evaluations, matching loss inf"
+
+
+def test_a_film_carries_its_own_front_end(result):
+    assert "render" in widgets.film(result)._esm
+    assert widgets.film(result).kind == "film"
+
+
+# The panel
+
+
+def test_a_panel_offers_every_photograph_and_recipe(panel):
+    assert panel.photos == list(data.class_names("photos"))
+    assert panel.attacks == ["iDLG", "DLG", "iDLG, fresh masks"]
+    assert panel.truth == as_bytes(CAT.x[0])
+    assert (panel.running, panel.result) == (False, None)
+
+
+def test_the_truth_follows_the_photograph(panel):
+    panel.photo = "coffee"
+    assert panel.truth == as_bytes(data.photos("coffee").x[0])
+
+
+@pytest.mark.parametrize("attack", ["iDLG", "DLG", "iDLG, fresh masks"])
+def test_a_panel_really_runs_the_attack(panel, attack):
+    panel.set_trait("attack", attack)
+    panel.photo, panel.steps, panel.rate, panel.seed = "rocket", 5, 0.3, 2
+    panel.start()
+    panel.wait(60)
+    assert panel.result.loss.shape == (1, 5)
+    assert (panel.result.attack, panel.result.complete, panel.running) == (attack, True, False)
+    assert (panel.evaluation, panel.picture) == (5, as_bytes(panel.result.x[0, 0]))
+    assert panel.caption.startswith(f"{attack}, 5 evaluations, matching loss ")
+
+
+def test_a_panel_runs_what_the_library_runs(panel, seeded):
+    panel.steps, panel.rate, panel.seed = 5, 0.5, 3
+    panel.start()
+    panel.wait(60)
+    gen = seeded(3)
+    model = models.init_default(models.lenet(dropout=0.5), gen)
+    by_hand = invert(model, share(model, CAT, gen), attacks.idlg, gen, steps=5)
+    torch.testing.assert_close(panel.result.loss, by_hand.loss)
+
+
+def test_stop_ends_the_attack_early(panel):
+    panel.steps = 5000
+    shown = threading.Event()
+    panel.observe(lambda _: shown.set(), "picture")
+    panel.start()
+    assert shown.wait(60)
+    panel.stop()
+    panel.wait(60)
+    assert not panel.running
+    assert not panel.result.complete
+    assert 0 < panel.result.loss.shape[1] < 5000
+
+
+def test_a_second_start_does_not_disturb_the_first(panel):
+    panel.steps = 30
+    panel.start()
+    first = panel._thread
+    panel.start()
+    assert panel._thread is first
+    panel.wait(60)
+    assert panel.result.complete
+
+
+def test_a_panel_can_run_again_after_a_stop(panel):
+    panel.steps = 5000
+    panel.start()
+    panel.stop()
+    panel.wait(60)
+    panel.steps = 4
+    panel.start()
+    panel.wait(60)
+    assert (panel.result.complete, panel.result.loss.shape) == (True, (1, 4))
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"), [({"steps": 0}, "at least 1 of steps, got 0"), ({"rate": 1.0}, r"rate in [0, 1), got 1.0")], ids=str
+)
+def test_an_impossible_choice_is_explained_and_the_panel_stays_usable(panel, choice, said):
+    panel.set_trait(*next(iter(choice.items())))
+    panel.start()
+    panel.wait(60)
+    assert panel.caption.startswith("This attack cannot run: ")
+    assert said in panel.caption
+    assert (panel.running, panel.result) == (False, None)
+
+    panel.rate, panel.steps = 0.0, 2
+    panel.start()
+    panel.wait(60)
+    assert panel.result.complete
+
+
+def test_an_attack_that_raises_is_explained():
+    def start(shared, generator):
+        raise ValueError("this recipe needs a batch of two; use another")
+
+    panel = widgets.panel([replace(attacks.idlg, start=start)])
+    panel.start()
+    panel.wait(60)
+    assert panel.caption == "This attack cannot run: this recipe needs a batch of two; use another"
+    assert not panel.running
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_after_any_other_error_a_panel_is_not_stuck():
+    def distance(guess, target):
+        raise RuntimeError("not enough memory")
+
+    panel = widgets.panel([replace(attacks.idlg, distance=distance)])
+    panel.start()
+    panel.wait(60)
+    assert not panel.running
+
+
+def test_the_front_end_starts_stops_and_learns_of_the_kernel(panel, monkeypatch):
+    sent = []
+    monkeypatch.setattr(panel, "send", sent.append)
+    panel.steps = 5000
+    panel._handle_custom_msg("hello", [])
+    panel._handle_custom_msg("run", [])
+    panel._handle_custom_msg("stop", [])
+    panel.wait(60)
+    assert sent == ["kernel"]
+    assert not panel.result.complete
