@@ -9,40 +9,60 @@ from dlgutils import labels, matching, models, optimizers
 from dlgutils.types import Attack, Candidate, Shared, Tensors
 
 
-def _grey(shared: Shared, _: Generator | None) -> Tensors:
-    return {"x": _like(shared).new_full(shared.x_shape, 0.5)}
+def _grey(_: nn.Module, shared: Shared, generator: Generator | None) -> Tensors:
+    return _apart({"x": _mid_grey(shared)}, generator)
 
 
-def _noise(shared: Shared, generator: Generator | None) -> Tensors:
+def _grey_and_label(_: nn.Module, shared: Shared, generator: Generator | None) -> Tensors:
+    undecided = _like(shared).new_zeros(shared.x_shape[0], _classes(shared))
+    return _apart({"x": _mid_grey(shared), "logits": undecided}, generator)
+
+
+def _apart(guess: Tensors, generator: Generator | None) -> Tensors:
+    """The guesses of a batch moved apart by N(0, 0.01²) noise; the guess of one image as it is."""
+    if len(guess["x"]) == 1:
+        return guess
+    if generator is None:
+        raise ValueError(
+            "the guesses of a batch must differ, or equal slopes keep them equal, and the difference is drawn from a "
+            "generator; pass torch.Generator().manual_seed(0)"
+        )
+    return {name: t + 0.01 * torch.randn(t.shape, generator=generator).to(t) for name, t in guess.items()}
+
+
+def _noise(_: nn.Module, shared: Shared, generator: Generator | None) -> Tensors:
     if generator is None:
         raise ValueError("a start of N(0, 1) noise is drawn from a generator; pass torch.Generator().manual_seed(0)")
     return {"x": torch.randn(shared.x_shape, generator=generator).to(_like(shared))}
 
 
-def _grey_and_label(shared: Shared, generator: Generator | None) -> Tensors:
-    return {**_grey(shared, generator), "logits": _like(shared).new_zeros(shared.x_shape[0], _classes(shared))}
-
-
-def _noise_and_label(shared: Shared, generator: Generator | None) -> Tensors:
-    x = _noise(shared, generator)
+def _noise_and_label(model: nn.Module, shared: Shared, generator: Generator | None) -> Tensors:
+    x = _noise(model, shared, generator)
     return {**x, "logits": torch.randn(shared.x_shape[0], _classes(shared), generator=generator).to(_like(shared))}
 
 
 def _label_known(guess: Tensors) -> Candidate:
-    masks = {name: mask for name, mask in guess.items() if name not in ("x", "y")}
-    return Candidate(guess["x"], guess["y"], masks)
+    return Candidate(guess["x"], guess["y"], _masks(guess))
 
 
 def _label_optimised(guess: Tensors) -> Candidate:
-    return Candidate(guess["x"], guess["logits"].softmax(-1))
+    return Candidate(guess["x"], guess["logits"].softmax(-1), _masks(guess))
 
 
-def _read_label(shared: Shared) -> Tensors:
+def _masks(guess: Tensors) -> Tensors:
+    return {name: mask for name, mask in guess.items() if name not in ("x", "y", "logits")}
+
+
+def _read_label(_: nn.Module, shared: Shared) -> Tensors:
     return {"y": labels.by_sign(shared)}
 
 
 def _fresh_masks(model: nn.Module, shared: Shared, generator: Generator | None) -> Tensors:
     return models.draw_masks(model, shared.x_shape[0], generator)
+
+
+def _mid_grey(shared: Shared) -> Tensor:
+    return _like(shared).new_full(shared.x_shape, 0.5)
 
 
 def _like(shared: Shared) -> Tensor:
@@ -63,6 +83,8 @@ dlg = Attack(
 """Deep Leakage from Gradients: image and label are optimised together (Zhu, Liu & Han 2019, arXiv:1906.08935).
 
 The idea is theirs; the optimiser is the robust one of this library: mid-grey start, loss in units of ‖g‖², line search.
+In a batch of several images, equal guesses would have equal slopes and stay equal, so N(0, 0.01²) noise from the generator
+moves them apart: a batch needs a generator, one image does not.
 """
 
 idlg = replace(dlg, name="iDLG", start=_grey, read=_read_label, decode=_label_known)

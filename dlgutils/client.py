@@ -37,18 +37,23 @@ def share(model: nn.Module, batch: Batch, generator: Generator | None = None, *,
     Dropout layers with p > 0 draw one mask per image from `generator`. With reveal_masks=True the masks are handed over
     too: an oracle experiment. Device and dtype follow the model and the batch, which must agree.
     Raises ValueError for images outside [0, 1] or of a shape or dtype that the model does not take, labels out of range,
-    dropout without a generator, active `nn.Dropout` layers, and BatchNorm layers in train mode.
+    dropout without a generator, and models that draw random numbers by themselves, mix the images of a batch, have no
+    parameters, or are no classifiers.
     """
     _check_model(model)
     masks = models.draw_masks(model, len(batch.x), generator)
+    batch = batch._replace(x=batch.x.detach())
+    _check_batch(model, batch)
     weights = models.weights(model)
-    _check_batch(model, weights, batch)
     g = gradient(weights, model, batch.x, batch.y, masks)
     return Shared(weights, g, tuple(batch.x.shape), masks if reveal_masks else None)
 
 
 def check(model: nn.Module, shared: Shared) -> None:
-    """Raises ValueError unless `shared` is a usable gradient of this model: names, shapes, finite, not all zero."""
+    """Raises ValueError unless `shared` is a usable gradient of this model: names, shapes, finite, not all zero.
+
+    The model must be one that `share` takes, for images of `shared.x_shape`.
+    """
     _check_model(model)
     expected = {name: tuple(p.shape) for name, p in model.named_parameters()}
     for what in ("weights", "gradient"):
@@ -67,6 +72,7 @@ def check(model: nn.Module, shared: Shared) -> None:
             f"weights and gradient are of one dtype and on one device, "
             f"got {' and '.join(sorted(kinds))}; move one to the other"
         )
+    _count_classes(model, shared.x_shape)
     check_gradient(shared)
 
 
@@ -83,7 +89,16 @@ def check_gradient(shared: Shared) -> None:
 
 
 def _check_model(model: nn.Module) -> None:
+    if next(model.parameters(), None) is None:
+        raise ValueError(
+            f"this {type(model).__name__} has no parameters, hence no gradient to share; give it a layer that learns"
+        )
     for name, layer in model.named_modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.running_mean is None:
+            raise ValueError(
+                f"{name} is a {type(layer).__name__} without running statistics: it mixes the images of a batch even in "
+                "eval mode; build it with track_running_stats=True and use model.eval(), or use GroupNorm"
+            )
         if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.training:
             raise ValueError(
                 f"{name} is a {type(layer).__name__} in train mode: it mixes the images of a batch and changes itself at "
@@ -96,9 +111,36 @@ def _check_model(model: nn.Module) -> None:
             )
 
 
-def _check_batch(model: nn.Module, weights: Tensors, batch: Batch) -> None:
+def _count_classes(model: nn.Module, x_shape: tuple[int, ...]) -> int:
+    """The number of classes, from a forward pass of one zero image, which may draw no random numbers."""
+    zero = next(model.parameters()).new_zeros(1, *x_shape[1:])
+    with torch.no_grad(), torch.random.fork_rng(devices=[zero.device] if zero.is_cuda else []):
+        before = _random_states(zero)
+        try:
+            z = model(zero)
+        except RuntimeError as error:
+            raise ValueError(
+                f"the model does not take images of shape {tuple(x_shape[1:])}: {error}; "
+                "resize them or build a model for them"
+            ) from error
+        drew = not all(b.equal(a) for b, a in zip(before, _random_states(zero), strict=True))
+    if drew:
+        raise ValueError(
+            "the model draws random numbers in its forward pass, so no attacker could repeat it; "
+            "make it an nn.Dropout layer for models.expose_dropout, or switch it off with model.eval()"
+        )
+    if z.ndim != 2:
+        raise ValueError(f"a classifier returns (batch, classes), this model returned {tuple(z.shape)}; flatten before it")
+    return z.shape[1]
+
+
+def _random_states(like: Tensor) -> list[Tensor]:
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(like.device)] if like.is_cuda else [])]
+
+
+def _check_batch(model: nn.Module, batch: Batch) -> None:
     x, y = batch
-    like = next(iter(weights.values()))
+    like = next(model.parameters())
     if x.ndim != 4 or len(x) == 0:
         raise ValueError(f"images have the shape (batch, channels, height, width), got {tuple(x.shape)}; try x[None]")
     if (x.dtype, x.device) != (like.dtype, like.device):
@@ -109,13 +151,11 @@ def _check_batch(model: nn.Module, weights: Tensors, batch: Batch) -> None:
     low, high = float(x.min()), float(x.max())
     if not (low >= 0 and high <= 1):
         raise ValueError(f"images have values in [0, 1], got {low:.3g} to {high:.3g}; divide bytes by 255")
-    if y.shape != (len(x),) or y.dtype != torch.int64:
-        raise ValueError(f"labels are int64 class ids of shape ({len(x)},), got {y.dtype} of shape {tuple(y.shape)}")
-    try:
-        classes = functional_call(model, dict(weights), (x[:1],)).shape[-1]
-    except RuntimeError as error:
+    if (y.shape, y.dtype, y.device) != ((len(x),), torch.int64, x.device):
         raise ValueError(
-            f"the model does not take images of shape {tuple(x.shape[1:])}: {error}; resize them or build a model for them"
-        ) from error
+            f"labels are int64 class ids of shape ({len(x)},) on {x.device}, "
+            f"got {y.dtype} of shape {tuple(y.shape)} on {y.device}"
+        )
+    classes = _count_classes(model, x.shape)
     if not ((y >= 0) & (y < classes)).all():
         raise ValueError(f"labels lie in 0 … {classes - 1} for this model, got {int(y.min())} to {int(y.max())}")

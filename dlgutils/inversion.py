@@ -20,7 +20,7 @@ def invert(
     model: nn.Module,
     shared: Shared | Sequence[Shared],
     attack: Attack,
-    generator: Generator | None = None,
+    generator: Generator | Sequence[Generator] | None = None,
     *,
     steps: int = 300,
     frames: int = 24,
@@ -30,28 +30,31 @@ def invert(
     """Reconstruct images from shared gradients by gradient matching: a `Result`, one run per `Shared`.
 
     Images, seeds, restarts and initialisations are all the same axis: pass a list, e.g. `[shared] * 4` for four
-    restarts; all must have the same shapes. Every run has its own optimiser state, and its own generator seeded from
-    `generator`, so no run changes another; one whose loss or slope ceases to be finite stops where it is.
+    restarts; all must have the same shapes. Every run has its own optimiser state and its own generator, so no run changes
+    another; one whose loss is not finite tries shorter steps (line search) or stops where it is.
 
+    generator: on the CPU; it seeds the generators of the runs in their order. Or one for each run: then run k is the same
+    alone, `invert(model, shared[k], attack, generator[k])`, given a generator of the same seed.
     steps: evaluations of the matching loss and its slope. frames: the most pictures in the film after the start, at
     steps that grow like squares. progress: show a tqdm bar. watch: called after every evaluation, may stop the attack.
     Ctrl-C, or a watch that answers true, returns what was found so far with `complete=False`.
     Device and dtype are those of the gradients; the attacker works on a copy of `model` moved there.
     Raises ValueError for gradients that are not of this model, not finite or all zero, for rounds of different shapes,
-    for steps or frames below 1, and for an attack that draws random numbers without a generator.
+    for steps or frames below 1, for an attack that draws random numbers without a generator, and for a generator that is
+    none of the CPU.
     """
     rounds = [shared] if isinstance(shared, Shared) else list(shared)
     _check(model, rounds, steps=steps, frames=frames)
     generators = _split(generator, len(rounds))
-    known = _stack([attack.read(s) for s in rounds])
-    z, unflatten = _flatten(_stack([attack.start(s, g) for s, g in zip(rounds, generators, strict=True)]))
+    model = copy.deepcopy(model).to(next(iter(rounds[0].gradient.values())))
+    known = _stack([attack.read(model, s) for s in rounds])
+    z, unflatten = _flatten(_stack([attack.start(model, s, g) for s, g in zip(rounds, generators, strict=True)]))
     weights, gradient = _stack([s.weights for s in rounds]), _stack([s.gradient for s in rounds])
-    model = copy.deepcopy(model).to(z)
 
     def objective(z: Tensor, drawn: Tensors, known: Tensors, weights: Tensors, gradient: Tensors) -> Tensor:
         candidate = attack.decode({**unflatten(z), **known, **drawn})
         loss = attack.distance(client.gradient(weights, model, *candidate), gradient)
-        return loss if attack.prior is None else loss + attack.prior(candidate.x)
+        return loss if attack.prior is None else loss + attack.prior(candidate)
 
     def evaluate(z: Tensor) -> tuple[Tensor, Tensor]:
         drawn = _stack([attack.draw(model, s, g) for s, g in zip(rounds, generators, strict=True)])
@@ -124,20 +127,37 @@ def _check(model: nn.Module, rounds: Sequence[Shared], *, steps: int, frames: in
     for shared in rounds:
         client.check(model, shared)
     dtypes = {str(next(iter(shared.gradient.values())).dtype) for shared in rounds}
-    for what, kinds in (("dtypes", dtypes), ("shapes", {shared.x_shape for shared in rounds})):
+    for what, kinds in (("dtypes", dtypes), ("shapes", {tuple(shared.x_shape) for shared in rounds})):
         if len(kinds) > 1:
             raise ValueError(f"rounds of different {what}, {sorted(kinds)}, cannot run together; invert them one by one")
 
 
-def _split(generator: Generator | None, runs: int) -> list[Generator | None]:
+def _split(generator: Generator | Sequence[Generator] | None, runs: int) -> list[Generator | None]:
     """One generator per run, so that what a run draws does not depend on its company."""
-    if generator is None:
-        return [None] * runs
-    return [torch.Generator().manual_seed(int(s)) for s in torch.randint(2**62, (runs,), generator=generator)]
+    given = generator if isinstance(generator, Sequence) else [generator] * runs
+    if len(given) != runs:
+        raise ValueError(f"{len(given)} generators came for {runs} runs; pass one for each, or one that seeds them all")
+    return [None if g is None else _seeded_from(g) for g in given]
+
+
+def _seeded_from(generator: Generator) -> Generator:
+    if not isinstance(generator, Generator) or generator.device.type != "cpu":
+        raise ValueError(
+            f"an attack draws from a generator on the CPU, got {generator!r}; pass torch.Generator().manual_seed(0)"
+        )
+    return Generator().manual_seed(int(torch.randint(2**62, (), generator=generator)))
 
 
 def _stack(runs: Sequence[Tensors]) -> dict[str, Tensor]:
-    return {name: torch.stack([tensors[name] for tensors in runs]) for name in runs[0]}
+    """The tensors of all runs by name, with a leading axis of runs, cut off from whatever graph made them."""
+    names = runs[0].keys()
+    for tensors in runs:
+        if tensors.keys() != names:
+            raise ValueError(
+                f"the runs of an attack have the same tensors, got {sorted(names)} and {sorted(tensors)}; "
+                "invert them one by one"
+            )
+    return {name: torch.stack([tensors[name].detach() for tensors in runs]) for name in names}
 
 
 def _flatten(guess: Mapping[str, Tensor]) -> tuple[Tensor, Callable[[Tensor], Tensors]]:

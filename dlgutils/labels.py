@@ -1,9 +1,11 @@
 """What cross-entropy gives away before any optimisation: the label of a single image.
 
 With logits z and one image of class y, ∂loss/∂z = softmax(z) − onehot(y): negative at y and nowhere else. A linear
-classifier z = W h + b passes that on: ∂loss/∂b is the same vector δ, and row i of ∂loss/∂W is δᵢ h.
+classifier z = W h + b passes that on: ∂loss/∂b is the same vector δ, and row i of ∂loss/∂W is δᵢ h. Softmax and onehot both
+sum to one, so δ sums to zero, which tells it from other vectors.
 """
 
+import torch
 from torch import Tensor
 
 from dlgutils import client
@@ -15,8 +17,8 @@ def by_sign(shared: Shared) -> Tensor:
 
     ∂loss/∂b = δ whatever the features are, so there is no condition on them. The classifier is the model's last layer, as
     in `named_parameters()`. Source: Zhao, Mopuri & Bilen 2020, arXiv:2001.02610, who read it off the weights.
-    Raises ValueError for a batch of several images, a classifier without bias, and a gradient with no single negative
-    entry (smoothed labels, another loss, added noise).
+    Raises ValueError for a batch of several images, a classifier without bias, a gradient with no single negative entry
+    (smoothed labels, another loss, added noise), and one whose entries do not sum to zero (noise, or another layer).
     """
     name, delta = list(shared.gradient.items())[-1]
     if delta.ndim != 1:
@@ -49,5 +51,10 @@ def _only_negative(shared: Shared, what: str, delta: Tensor) -> Tensor:
         raise ValueError(
             f"{what} has {negative} negative entries where one hard label gives exactly one: smoothed labels, another "
             "loss, noise or features of the wrong sign; optimise the label with attacks.dlg"
+        )
+    if delta.sum().abs() > torch.finfo(delta.dtype).eps ** 0.5 * delta.abs().sum():
+        raise ValueError(
+            f"{what} does not sum to zero as softmax − onehot does: noise, or not the classifier; it must be the model's "
+            "last layer in named_parameters(), or optimise the label with attacks.dlg"
         )
     return delta.argmin()[None]

@@ -1,7 +1,8 @@
 """How good is a reconstruction? The only module where the truth meets one.
 
 Images are in [0, 1] and scored one by one: a reconstruction of shape (..., channels, height, width) against a truth that
-broadcasts to it gives (...) numbers, so a result's x (runs, batch, ...) and a batch's x (batch, ...) give (runs, batch).
+expands to it gives (...) numbers, so a result's x (runs, batch, ...) and a batch's x (batch, ...) give (runs, batch). A
+truth that has runs where the result has images is refused, never spread over them.
 Reconstructions are clipped to [0, 1] first only where it says so.
 """
 
@@ -13,11 +14,11 @@ from torch import Generator, Tensor
 
 def mse(x: Tensor, truth: Tensor) -> Tensor:
     """Mean squared error over the pixels of each image, ≥ 0, in units of [0, 1]²."""
-    return ((x - _same_image(x, truth)) ** 2).mean((-3, -2, -1))
+    return ((x - _same_images(x, truth)) ** 2).mean((-3, -2, -1))
 
 
 def rmse(x: Tensor, truth: Tensor) -> Tensor:
-    """Root of the mean squared error of each image, ≥ 0; 0.25 is about what the mean photograph scores."""
+    """Root of the mean squared error of each image, ≥ 0; 0.27 is about what the mean photograph scores."""
     return mse(x, truth).sqrt()
 
 
@@ -30,19 +31,18 @@ def ssim(x: Tensor, truth: Tensor) -> Tensor:
     """Structural similarity of each image, clipped to [0, 1] first: at most 1 (Wang et al. 2004; by torchmetrics)."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    truth = _same_image(x, truth).expand_as(x)
-    pair = (t.clamp(0, 1).flatten(0, -4) if t.ndim > 3 else t[None].clamp(0, 1) for t in (x, truth))
+    pair = (t.clamp(0, 1).flatten(0, -4) if t.ndim > 3 else t[None].clamp(0, 1) for t in (x, _same_images(x, truth)))
     return structural_similarity_index_measure(*pair, data_range=1.0, reduction="none").view(x.shape[:-3])
 
 
 def label_accuracy(y: Tensor, truth: Tensor) -> Tensor:
     """The share of right labels of each run, in [0, 1]: y (runs, batch) against (batch,) or (runs, batch) gives (runs,)."""
-    return (y == truth).float().mean(-1)
+    return (y == _fit(truth, y.shape)).float().mean(-1)
 
 
 def mean_image(truth: Tensor, images: Tensor) -> Tensor:
-    """The score of who ignores the gradient: the RMSE of the mean of `images`, (n, ...), against `truth`, (batch, ...)."""
-    return rmse(images.mean(0), truth)
+    """The score of who ignores the gradient: the RMSE of the mean of `images`, (n, ...), against each image of `truth`."""
+    return rmse(truth, images.mean(0))  # the RMSE is the same either way round
 
 
 def noise(truth: Tensor, generator: Generator) -> Tensor:
@@ -73,10 +73,21 @@ def rate(success: Tensor, confidence: float = 0.95) -> Rate:
     return Rate(k, n, float(interval.low), float(interval.high))
 
 
-def _same_image(x: Tensor, truth: Tensor) -> Tensor:
+def _same_images(x: Tensor, truth: Tensor) -> Tensor:
+    """The truth in the shape of x."""
     if x.shape[-3:] != truth.shape[-3:]:
         raise ValueError(
             f"images of shape {tuple(x.shape[-3:])} cannot be scored against {tuple(truth.shape[-3:])}; "
             "give both as (..., channels, height, width)"
         )
-    return truth
+    return _fit(truth, x.shape)
+
+
+def _fit(truth: Tensor, shape: torch.Size) -> Tensor:
+    try:
+        return truth.expand(shape)
+    except RuntimeError as error:
+        raise ValueError(
+            f"a truth of shape {tuple(truth.shape)} does not fit results of shape {tuple(shape)}; "
+            "one image a run? give truth.x[:, None], truth.y[:, None]"
+        ) from error

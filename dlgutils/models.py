@@ -61,8 +61,10 @@ def expose_dropout(model: nn.Module, x_shape: tuple[int, ...]) -> nn.Module:
     """A copy of `model` in which every `nn.Dropout` is a `Dropout` whose mask has a name.
 
     x_shape: (channels, height, width) of one image; one forward pass of a zero image finds the shapes of the masks.
-    Raises ValueError for a dropout layer that is never reached, is called twice, or drops whole channels
+    Raises ValueError for a dropout layer that is never reached, is called twice, has p = 1, or drops whole channels
     (`nn.Dropout2d` and the like), since one named mask of the features' shape would not say what it does.
+    Fused attention (`scaled_dot_product_attention`) has no second derivative on the CPU: attack such a model within
+    `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`, wrapped around `invert`.
     """
     model = copy.deepcopy(model)
     layers = {name: m for name, m in model.named_modules() if isinstance(m, nn.modules.dropout._DropoutNd)}
@@ -91,9 +93,22 @@ def expose_dropout(model: nn.Module, x_shape: tuple[int, ...]) -> nn.Module:
                 f"{name} is a {type(layer).__name__} called {len(shapes[name])} times in a forward pass; "
                 "only nn.Dropout layers called once can be exposed: use one nn.Dropout per place"
             )
-        parent, _, child = name.rpartition(".")
-        setattr(model.get_submodule(parent), child, Dropout(layer.p, shapes[name][0]).to(like))
+        _replace(model, layer, _exposed(name, layer.p, shapes[name][0]).to(like))
     return model
+
+
+def _exposed(name: str, p: float, features: tuple[int, ...]) -> Dropout:
+    try:
+        return Dropout(p, features)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Put `new` wherever the model has `old`, under each of its names."""
+    for name, _ in [item for item in model.named_modules(remove_duplicate=False) if item[1] is old]:
+        parent, _, child = name.rpartition(".")
+        setattr(model.get_submodule(parent), child, new)
 
 
 class LeNet(nn.Module):
@@ -193,7 +208,7 @@ def init_default(model: nn.Module, generator: Generator) -> nn.Module:
     """
     fresh = copy.deepcopy(model).cpu()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        torch.default_generator.manual_seed(int(torch.randint(2**62, (), generator=generator)))
         for layer in fresh.modules():
             if hasattr(layer, "reset_parameters"):
                 layer.reset_parameters()

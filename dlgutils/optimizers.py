@@ -20,7 +20,7 @@ class AdamState(NamedTuple):
     alive: Tensor  # (runs,) bool
     mean: Tensor  # (runs, n), of the slopes
     square: Tensor  # (runs, n), mean of the squared slopes
-    tick: int
+    tick: Tensor  # (runs,), evaluations so far
 
 
 def adam(lr: float = 0.1, *, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> Optimizer:
@@ -29,14 +29,15 @@ def adam(lr: float = 0.1, *, betas: tuple[float, float] = (0.9, 0.999), eps: flo
 
     def init(z: Tensor) -> AdamState:
         zeros = torch.zeros_like(z)
-        return AdamState(z, z, _everyone(z), zeros, zeros, 0)
+        return AdamState(z, z, _everyone(z), zeros, zeros, torch.zeros(len(z), dtype=torch.long, device=z.device))
 
     def update(state: AdamState, value: Tensor, slope: Tensor) -> AdamState:
         alive = state.alive & _finite(value, slope)
         tick = state.tick + 1
         mean = state.mean.lerp(slope, 1 - betas[0])
         square = state.square.lerp(slope**2, 1 - betas[1])
-        step = mean / (1 - betas[0] ** tick) / ((square / (1 - betas[1] ** tick)).sqrt() + eps)
+        weight, weight_of_square = (_column(1 - beta ** tick.double()).to(slope) for beta in betas)
+        step = mean / weight / ((square / weight_of_square).sqrt() + eps)
         trial = torch.where(alive[:, None], state.trial - lr * step, state.z)
         return AdamState(torch.where(alive[:, None], state.trial, state.z), trial, alive, mean, square, tick)
 
@@ -184,8 +185,12 @@ def _empty_memory(z: Tensor, history: int) -> Memory:
 
 
 def _clear(memory: Memory, runs: Tensor) -> None:
-    for filled, empty in zip(memory, _empty_memory(memory.pairs[runs, 0, 0], memory.pairs.shape[2]), strict=True):
-        filled[runs] = empty
+    """Forget the pairs of these runs, in place: what `_empty_memory` makes."""
+    memory.pairs.masked_fill_(runs[:, None, None, None], 0)
+    memory.yy.masked_fill_(runs[:, None, None], 0)
+    memory.sy.masked_fill_(runs[:, None, None], 0).diagonal(dim1=1, dim2=2).masked_fill_(_column(runs), 1)
+    memory.count.masked_fill_(runs, 0)
+    memory.gamma.masked_fill_(runs, 1)
 
 
 def _finite(value: Tensor, slope: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ def images(x: Tensor, titles: Sequence[object] = (), axes: Sequence[Axes] | None
     return axes
 
 
-def film(result: Result, *, run: int = 0, image: int = 0, most: int = 8, axes: Sequence[Axes] | None = None) -> np.ndarray:
+def film(result: Result, *, run: int = 0, image: int = 0, most: int = 6, axes: Sequence[Axes] | None = None) -> np.ndarray:
     """The film of one run as a strip of at most `most` pictures, each titled with its number of evaluations."""
     chosen = torch.linspace(0, len(result.frames) - 1, min(most, len(result.frames))).round().long()
     return images(result.frames[chosen, run, image], result.frame_steps[chosen].tolist(), axes)
@@ -53,8 +53,8 @@ def rmse(results: Mapping[str, Result], truth: Tensor, ax: Axes | None = None, *
 
 
 def _grid(n: int) -> np.ndarray:
-    """n axes in as few rows as hold eight pictures each."""
-    rows = math.ceil(n / 8)
+    """n axes in as few rows as hold six pictures each: what a page shows at a size to look at."""
+    rows = math.ceil(n / 6)
     columns = math.ceil(n / rows)
     axes = plt.subplots(rows, columns, figsize=(1.3 * columns, 1.6 * rows), layout="constrained", squeeze=False)[1].flat
     for ax in axes[n:]:

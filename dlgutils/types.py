@@ -1,7 +1,7 @@
 """The nouns of the book: what the client keeps, what the server sees, what an attack is, what it returns."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -63,17 +63,18 @@ class Attack:
     """A gradient-matching attack as a value; a variant is `dataclasses.replace(attack, ...)`.
 
     The attacker's guess is three sets of tensors put together: those it *reads* off the gradient once, those it *draws*
-    anew before each evaluation, and those it *optimises* from a start. `decode` makes a `Candidate` of them.
+    anew before each evaluation, and those it *optimises* from a start. `decode` makes a `Candidate` of them, whose x and y
+    may not depend on what is drawn: the result shows them without a draw.
     """
 
     name: str
-    start: Callable[[Shared, Generator | None], Tensors]  # the first guess of what is optimised
+    start: Callable[[nn.Module, Shared, Generator | None], Tensors]  # the first guess of what is optimised
     decode: Callable[[Tensors], Candidate]
     distance: Callable[[Tensors, Tensors], Tensor]  # (gradient of the guess, shared gradient) -> scalar
     optimizer: Optimizer
-    read: Callable[[Shared], Tensors] = nothing
+    read: Callable[[nn.Module, Shared], Tensors] = nothing
     draw: Callable[[nn.Module, Shared, Generator | None], Tensors] = nothing
-    prior: Callable[[Tensor], Tensor] | None = None  # x -> scalar, added to the distance
+    prior: Callable[[Candidate], Tensor] | None = None  # -> scalar, added to the distance
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,7 @@ class Result:
         """One run alone, still with a leading axis of one."""
         index = range(len(self.x))[index]
         one = slice(index, index + 1)
-        frames = self.frames[:, one]
-        return Result(self.x[one], self.y[one], self.loss[one], frames, self.frame_steps, self.attack, self.complete)
+        return replace(self, x=self.x[one], y=self.y[one], loss=self.loss[one], frames=self.frames[:, one])
 
     def best(self) -> "Result":
         """The run of the lowest matching loss: what the attacker would choose, without the truth."""

@@ -29,10 +29,19 @@ function paint(figure, pixels, [height, width, channels], description) {
   canvas.setAttribute("aria-label", description);
 }
 
-// A control bound to a trait, both ways.
+// A caption that a screen reader reads out at rest only: what comes while it is busy is said once it has ended.
+function say(caption, text, busy) {
+  const live = busy ? "off" : "polite";
+  if (caption.textContent === text && caption.getAttribute("aria-live") === live) return;
+  caption.setAttribute("aria-live", live);
+  caption.textContent = text;
+}
+
+// A control bound to a trait, both ways; what it would not submit does not reach the trait.
 function bound(model, name, control, read) {
   const show = () => (control.value = model.get(name));
   control.addEventListener("input", () => {
+    if (control.value === "" || !control.checkValidity()) return;
     model.set(name, read(control.value));
     model.save_changes();
   });
@@ -51,7 +60,7 @@ function film(model, root) {
   const recovered = picture("reconstruction", shape);
   const truth = picture("the client's image", shape);
   const caption = make("p");
-  caption.setAttribute("aria-live", "polite");
+  let timer = null;
 
   const scene = bound(model, "scene", make("select", {}, ...options(scenes, (_, k) => k)), Number);
   const slider = make("input", { type: "range", min: 0, max: model.get("captions")[0].length - 1, step: 1 });
@@ -63,16 +72,17 @@ function film(model, root) {
     slider.max = captions.length - 1;
     const k = Math.min(model.get("frame"), captions.length - 1);
     const frames = bytes(model.get("frames")[model.get("scene")]);
+    slider.value = k;
     slider.setAttribute("aria-valuetext", captions[k]);
-    caption.textContent = captions[k];
+    say(caption, captions[k], timer !== null);
     paint(recovered, frames.subarray(k * size, (k + 1) * size), shape, `reconstruction: ${captions[k]}`);
   };
 
-  let timer = null;
   const pause = () => {
     clearInterval(timer);
     timer = null;
     play.textContent = "Play";
+    draw();
   };
   const forward = () => {
     if (!root.isConnected || model.get("frame") >= Number(slider.max)) return pause();
@@ -81,9 +91,9 @@ function film(model, root) {
   };
   play.addEventListener("click", () => {
     if (timer) return pause();
-    if (model.get("frame") >= Number(slider.max)) model.set("frame", 0);
-    play.textContent = "Pause";
     timer = setInterval(forward, 200);
+    play.textContent = "Pause";
+    if (model.get("frame") >= Number(slider.max)) model.set("frame", 0);
   });
 
   model.on("change:scene change:frame", draw);
@@ -118,7 +128,6 @@ function panel(model, root) {
   const recovered = picture("reconstruction", shape);
   const truth = picture("the client's image", shape);
   const caption = make("p");
-  caption.setAttribute("aria-live", "polite");
   let kernel = false;
 
   const draw = () => {
@@ -128,9 +137,9 @@ function panel(model, root) {
     progress.value = model.get("evaluation");
     run.disabled = !kernel || running;
     stop.disabled = !kernel || !running;
-    caption.textContent = kernel
-      ? model.get("caption")
-      : "This panel needs a kernel: open the chapter in Colab or JupyterLab and run its cells.";
+    for (const control of root.querySelectorAll("select, input")) control.disabled = running;
+    const help = "This panel needs a kernel: open the chapter in Colab or JupyterLab and run its cells.";
+    say(caption, kernel ? model.get("caption") : help, running);
     paint(recovered, bytes(model.get("picture")), shape, `reconstruction: ${model.get("caption")}`);
     paint(truth, bytes(model.get("truth")), shape, `the client's image: ${model.get("photo")}`);
   };

@@ -43,9 +43,11 @@ def film(results: Result | Mapping[str, Result], truth: Tensor | None = None, *,
     results: one result, or several by name, between which a selector switches. truth: the client's images, (batch, ...) or
     (runs, batch, ...), for the RMSE in the caption and the picture on the right; None hides both. It opens at the last
     frame. About 3 KB a frame for a 32×32 image, so about 100 frames a page keep the page light.
+    Raises ValueError for no results, results of images of different shapes, and a run or image that is not there.
     """
     if isinstance(results, Result):
         results = {results.attack: results}
+    _check_scenes(results, run=run, image=image)
     target = None if truth is None else (truth[run] if truth.ndim == 5 else truth)[image]
     pictures = [r.frames[:, run, image] for r in results.values()]
     captions = [_captions(name, r, p, target, run) for (name, r), p in zip(results.items(), pictures, strict=True)]
@@ -120,21 +122,21 @@ class Panel(_Widget):
                 nonlocal shown
                 if time.monotonic() - shown > 0.1:
                     shown = time.monotonic()
-                    self._show(evaluation, float(lowest), x[0], batch.x)
+                    self._show(recipe.name, evaluation, float(lowest), x[0], batch.x)
                 return self._stop.is_set()
 
             self.result = inversion.invert(model, shared, recipe, generator, steps=self.steps, watch=watch)
-            self._show(self.result.loss.shape[1], float(self.result.lowest), self.result.x[0], batch.x)
+            self._show(recipe.name, self.result.loss.shape[1], float(self.result.lowest), self.result.x[0], batch.x)
         except Exception as error:  # a thread has nobody to raise to: tell the reader
             self.caption = f"This attack cannot run: {error}"
         finally:
             self.running = False
 
-    def _show(self, evaluation: int, loss: float, x: Tensor, truth: Tensor) -> None:
+    def _show(self, name: str, evaluation: int, loss: float, x: Tensor, truth: Tensor) -> None:
         with self.hold_sync():
             self.evaluation = evaluation
             self.picture = _bytes(x)
-            self.caption = _caption(self.attack, evaluation, loss, float(metrics.rmse(x, truth)))
+            self.caption = _caption(name, evaluation, loss, float(metrics.rmse(x, truth)))
 
     def _show_truth(self) -> None:
         self.truth = _bytes(data.photos(self.photo).x)
@@ -150,6 +152,18 @@ def panel(recipes: Sequence[Attack] = (attacks.idlg, attacks.dlg, attacks.idlg_f
     evaluations on one CPU thread. Without a kernel it says so and stays still.
     """
     return Panel(recipes)
+
+
+def _check_scenes(results: Mapping[str, Result], *, run: int, image: int) -> None:
+    if not results:
+        raise ValueError("a film needs a result, got none; pass one of invert, or several by name")
+    shapes = {name: tuple(result.x.shape[2:]) for name, result in results.items()}
+    if len(set(shapes.values())) > 1:
+        raise ValueError(f"one film shows images of one shape, got {shapes}; make a film of each")
+    for name, result in results.items():
+        for what, index, there in zip(("run", "image"), (run, image), result.x.shape, strict=False):
+            if not -there <= index < there:
+                raise ValueError(f"there is no {what} {index} in {name!r}, which has {what}s 0 … {there - 1}")
 
 
 def _captions(name: str, result: Result, pictures: Tensor, truth: Tensor | None, run: int) -> list[str]:

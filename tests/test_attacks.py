@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from dlgutils import Attack, attacks, invert
+from dlgutils.types import nothing
 
 RECIPES = [recipe for recipe in vars(attacks).values() if isinstance(recipe, Attack)]
 FOR_BATCHES = [attacks.dlg, attacks.dlg_reference]
@@ -132,6 +133,23 @@ def test_the_masks_that_an_oracle_revealed_are_not_read(attack, tiny):
 
 
 @recipes
+def test_a_wrong_mask_that_is_read_changes_the_loss(attack, tiny):
+    model, _, shared = tiny(dropout=0.5)
+    wrong = {"dropout.mask": 2 * (torch.arange(48.0).double()[None] % 2)}
+    maskless = replace(attack, draw=nothing)
+    misled = replace(maskless, read=lambda model, shared: {**attack.read(model, shared), **wrong})
+    losses = [run(a, model, shared, steps=1).loss for a in (maskless, misled)]
+    assert not losses[0].isclose(losses[1], rtol=1e-3)
+
+
+def test_an_attack_on_a_cpu_takes_one_thread(tiny, two_threads):
+    model, _, shared = tiny()
+    seen = []
+    run(attacks.idlg, model, shared, steps=3, watch=lambda *_: seen.append(torch.get_num_threads()))
+    assert seen == [1, 1, 1]
+
+
+@recipes
 def test_a_watch_that_answers_true_stops_the_attack(attack, tiny):
     model, _, shared = tiny(dropout=0.5)
     whole = run(attack, model, [shared] * 2)
@@ -209,6 +227,12 @@ def test_a_start_of_noise_needs_a_generator(attack, tiny):
     model, _, shared = tiny()
     with pytest.raises(ValueError, match=r"noise is drawn from a generator; pass torch\.Generator"):
         invert(model, shared, attack)
+
+
+def test_the_guesses_of_a_batch_need_a_generator(tiny):
+    model, _, shared = tiny(batch=2)
+    with pytest.raises(ValueError, match=r"guesses of a batch must differ, .*; pass torch\.Generator\(\)\.manual_seed\(0\)"):
+        invert(model, shared, attacks.dlg)
 
 
 def test_fresh_masks_need_a_generator(tiny):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy, one_hot
+from torch.nn.functional import cross_entropy, dropout, one_hot
 
 from dlgutils import Batch, client, models, share
 
@@ -23,6 +23,14 @@ class Fixed(nn.Module):
     def forward(self, x):
         """x times the mask."""
         return x * self.mask
+
+
+class Hidden(nn.Module):
+    """Dropout as a function: no layer says that it is there."""
+
+    def forward(self, x):
+        """x with half of its entries dropped, in train mode."""
+        return dropout(x, 0.5, self.training)
 
 
 def user_model(*layers):
@@ -208,9 +216,47 @@ def test_an_active_dropout_of_torch_is_refused():
     assert share(model.eval(), batch).gradient["4.weight"].any()
 
 
-@pytest.mark.parametrize(("dropout", "there"), [(0.5, r"\['dropout\.mask'\]"), (None, "none")])
-def test_a_misspelt_mask_lists_the_masks_there_are(dropout, there):
-    model = user_model() if dropout is None else models.lenet((1, 8, 8), 4, dropout=dropout).double()
+def test_randomness_that_no_layer_shows_is_refused():
+    model, batch, state = user_model(Hidden()).train(), Batch(ONE.x.double(), ONE.y), torch.get_rng_state()
+    refused(r"draws random numbers in its forward pass, .*models\.expose_dropout, or .*model\.eval\(\)", model, batch)
+    assert torch.get_rng_state().equal(state)
+    assert share(model.eval(), batch).gradient["4.weight"].any()
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_batchnorm_without_statistics_is_refused_in_either_mode(train):
+    model = user_model(nn.BatchNorm1d(5, track_running_stats=False)).train(train)
+    batch = Batch(ONE.x.double(), ONE.y)
+    refused(r"3 is a BatchNorm1d without running statistics: .*even in eval mode; .*track_running_stats=True", model, batch)
+
+
+def test_a_model_without_parameters_is_refused(tiny):
+    message = r"this Sequential has no parameters, hence no gradient to share; give it a layer"
+    refused(message, nn.Sequential(nn.Flatten()))
+    with pytest.raises(ValueError, match=message):
+        client.check(nn.Sequential(nn.Flatten()), tiny().shared)
+
+
+def test_a_model_that_returns_maps_is_no_classifier():
+    refused(
+        r"a classifier returns \(batch, classes\), this model returned \(1, 4, 6, 6\)", nn.Sequential(nn.Conv2d(1, 4, 3))
+    )
+
+
+def test_labels_lie_where_the_images_lie():
+    refused(r"class ids of shape \(1,\) on cpu, got torch\.int64 .* on meta", batch=Batch(ONE.x, ONE.y.to("meta")))
+
+
+def test_images_that_require_a_gradient_leave_none_in_what_is_shared(tiny):
+    model, batch, shared = tiny()
+    same = share(model, batch._replace(x=batch.x.clone().requires_grad_()))
+    assert not any(g.requires_grad for g in same.gradient.values())
+    assert same.gradient["fc.bias"].equal(shared.gradient["fc.bias"])
+
+
+@pytest.mark.parametrize(("rate", "there"), [(0.5, r"\['dropout\.mask'\]"), (None, "none")])
+def test_a_misspelt_mask_lists_the_masks_there_are(rate, there):
+    model = user_model() if rate is None else models.lenet((1, 8, 8), 4, dropout=rate).double()
     masks = {"droput.mask": torch.ones(1)}
     with pytest.raises(ValueError, match=rf"no mask is called droput\.mask; this model has {there} .*expose_dropout"):
         client.loss(models.weights(model), model, *THREE, masks)

@@ -4,11 +4,27 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import scaled_dot_product_attention
 
-from dlgutils import attacks, data, invert, metrics, models, share
+from dlgutils import Batch, attacks, data, invert, metrics, models, optimizers, share
 from dlgutils.matching import relative_squared_error
 
 NAMES = data.class_names("photos")
+
+
+class Attention(nn.Module):
+    """One attention over the rows of an image, and a classifier."""
+
+    def __init__(self):
+        super().__init__()
+        self.qkv, self.fc = nn.Linear(8, 24), nn.Linear(64, 4)
+
+    def forward(self, x):
+        """Logits."""
+        q, k, v = self.qkv(x).chunk(3, -1)
+        return self.fc(scaled_dot_product_attention(q, k, v).flatten(1))
 
 
 def rounds_of(names, seeded, **net):
@@ -39,6 +55,25 @@ def test_dlg_recovers_photograph_and_label(seeded):
     assert metrics.mse(result.x, truth).median() < 1e-2
 
 
+def test_dlg_recovers_two_photographs_of_one_batch_in_some_order(seeded):
+    """Measured: both MSE below 8e-3 for seeds 0 to 2."""
+    gen, pair = seeded(0), data.photos("cat", "coffee")
+    model = models.init_default(models.lenet(), gen)
+    result = invert(model, share(model, pair), attacks.dlg, gen, steps=300)
+    assert sorted(result.y[0].tolist()) == [1, 2]
+    scores = torch.stack([metrics.mse(result.x, pair.x), metrics.mse(result.x, pair.x.flip(0))])
+    assert scores.amax((1, 2)).min() < 2e-2
+
+
+def test_equal_guesses_of_a_batch_would_stay_equal(tiny, seeded):
+    model, _, shared = tiny(batch=2)
+    grey = {"x": torch.full((2, 1, 8, 8), 0.5).double(), "logits": torch.zeros(2, 4).double()}
+    together = invert(model, shared, replace(attacks.dlg, start=lambda *_: grey), steps=20).x[0]
+    apart = invert(model, shared, attacks.dlg, seeded(0), steps=100).x[0]
+    assert together[0].allclose(together[1], rtol=0, atol=1e-6)
+    assert (apart[0] - apart[1]).abs().max() > 0.1
+
+
 @pytest.mark.parametrize("attack", [attacks.idlg, attacks.idlg_fresh_masks], ids=["eval mode", "fresh masks"])
 def test_dropout_stops_who_does_not_know_the_mask(attack, seeded):
     names = ("cat", "coffee", "rocket", "flower")
@@ -67,11 +102,32 @@ def test_restarts_start_apart(tiny, seeded):
     assert not start[1].equal(start[2])
 
 
+def test_a_run_can_be_repeated_alone_with_its_own_generator(tiny, seeded):
+    model, _, shared = tiny()
+    together = invert(model, [shared] * 3, attacks.idlg_reference, [seeded(k) for k in range(3)], steps=4)
+    alone = invert(model, shared, attacks.idlg_reference, seeded(2), steps=4)
+    assert together.run(2).frames[0].equal(alone.frames[0])
+    torch.testing.assert_close(together.run(2).loss, alone.loss)
+
+
 def test_the_callers_model_keeps_its_dtype(tiny):
     model, _, shared = tiny()
     model.float()
     assert invert(model, shared, attacks.idlg, steps=1).x.dtype == torch.float64
     assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_a_recipe_sees_the_attackers_copy_of_the_model(tiny):
+    model, _, shared = tiny()
+    seen = []
+    curious = replace(
+        attacks.idlg,
+        read=lambda model, shared: seen.append(model) or attacks.idlg.read(model, shared),
+        start=lambda model, *given: seen.append(model) or attacks.idlg.start(model, *given),
+    )
+    invert(model.float(), shared, curious, steps=1)
+    assert all(m is not model and m.fc.weight.dtype == torch.float64 for m in seen)
+    assert len(seen) == 2
 
 
 def test_one_round_and_a_list_of_one_are_the_same(tiny):
@@ -96,6 +152,25 @@ def test_a_run_that_meets_nan_stays_where_it_is_and_the_others_go_on(attack, tin
     assert result.frames[:, 1].equal(calm.frames[:1, 1].expand_as(result.frames[:, 1]))
 
 
+def test_a_run_that_has_stopped_is_recorded_as_nan_and_keeps_its_best(tiny, seeded):
+    """A distance that is NaN at the third evaluation of one run, and marvellous ever after."""
+    rounds = [next(r for r in map(tiny, range(50)) if r.batch.y == y) for y in (0, 1)]
+    model, shared = rounds[0].model, [r.shared for r in rounds]
+    attack, calls = replace(attacks.idlg, optimizer=optimizers.adam()), []
+
+    def distance(guess, target):
+        calls.append(1)
+        spoilt = torch.nan if len(calls) == 3 else -1.0
+        return attack.distance(guess, target).where((target["fc.bias"].argmin() != 1) | (len(calls) < 3), spoilt)
+
+    calm = invert(model, shared, attack, steps=2)
+    result = invert(model, shared, replace(attack, distance=distance), steps=6)
+    assert result.loss[0].isfinite().all()
+    assert result.loss[1, :2].equal(calm.loss[1])
+    assert result.loss[1, 2:].isnan().all()
+    assert result.x[1].equal(calm.x[1])
+
+
 def test_an_attack_ends_when_every_run_has_stopped(tiny):
     model, _, shared = tiny()
     hopeless = replace(attacks.idlg, distance=lambda guess, target: 0 * relative_squared_error(guess, target) + torch.nan)
@@ -108,7 +183,8 @@ def test_an_attack_ends_when_every_run_has_stopped(tiny):
 def test_a_prior_is_added_to_the_distance(tiny):
     model, _, shared = tiny()
     plain, with_prior = (
-        invert(model, shared, attack, steps=1).loss for attack in (attacks.idlg, replace(attacks.idlg, prior=torch.sum))
+        invert(model, shared, attack, steps=1).loss
+        for attack in (attacks.idlg, replace(attacks.idlg, prior=lambda candidate: candidate.x.sum()))
     )
     assert (with_prior - plain).item() == pytest.approx(32)  # 64 pixels of mid-grey
 
@@ -148,7 +224,57 @@ def test_progress_is_shown_only_if_asked_for(tiny, capsys):
     assert "best=" in shown
 
 
+def test_a_shape_may_be_a_list_as_from_a_file(tiny):
+    model, _, shared = tiny()
+    listed = invert(model, [shared, replace(shared, x_shape=[1, 1, 8, 8])], attacks.dlg, steps=2)
+    assert listed.loss[0].equal(listed.loss[1])
+
+
+def test_parameters_and_graphs_in_what_was_shared_are_cut_off(tiny):
+    model, _, shared = tiny()
+    gradient = {name: g.clone().requires_grad_() * 1 for name, g in shared.gradient.items()}
+    result = invert(model, replace(shared, weights=dict(model.named_parameters()), gradient=gradient), attacks.idlg, steps=3)
+    assert not any(t.requires_grad for t in (result.x, result.loss, result.frames))
+    assert result.loss.equal(invert(model, shared, attacks.idlg, steps=3).loss)
+
+
+def test_attention_needs_its_plain_form(seeded):
+    gen = seeded(0)
+    model = models.init_default(Attention(), gen)
+    shared = share(model, Batch(torch.rand(1, 1, 8, 8, generator=gen), torch.tensor([2])))
+    with sdpa_kernel(SDPBackend.MATH):
+        result = invert(model, shared, attacks.idlg, steps=20)
+    assert result.lowest < 0.1 * result.loss[0, 0]
+
+
 # Bad input
+
+
+@pytest.mark.parametrize("generator", [0, [0]], ids=str)
+def test_what_is_no_generator_of_the_cpu_is_refused(tiny, generator):
+    model, _, shared = tiny()
+    with pytest.raises(ValueError, match=r"draws from a generator on the CPU, got 0; pass torch\.Generator\(\)"):
+        invert(model, shared, attacks.idlg, generator)
+
+
+def test_there_is_one_generator_for_each_run(tiny, seeded):
+    model, _, shared = tiny()
+    with pytest.raises(ValueError, match=r"2 generators came for 3 runs; pass one for each, or one that seeds them all"):
+        invert(model, [shared] * 3, attacks.idlg, [seeded(0), seeded(1)])
+
+
+def test_runs_with_different_tensors_are_refused(tiny):
+    model, _, shared = tiny()
+    strange = replace(attacks.idlg, read=lambda _, shared: shared.masks)
+    with pytest.raises(ValueError, match=r"the same tensors, got \['y'\] and \['z'\]; invert them one by one"):
+        invert(model, [replace(shared, masks={name: torch.ones(1)}) for name in "yz"], strange)
+
+
+def test_a_shape_that_a_users_model_does_not_take_is_named(seeded):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 5), nn.Sigmoid(), nn.Linear(5, 4))
+    shared = share(model, Batch(torch.rand(1, 1, 8, 8, generator=seeded(0)), torch.tensor([2])))
+    with pytest.raises(ValueError, match=r"model does not take images of shape \(3, 8, 8\): .*; resize them or build"):
+        invert(model, replace(shared, x_shape=(1, 3, 8, 8)), attacks.idlg)
 
 
 @pytest.mark.parametrize("option", [{"steps": 0}, {"steps": -5}, {"frames": 0}], ids=str)

@@ -14,6 +14,18 @@ RULES = [labels.by_sign, labels.by_row_sum]
 SHAPE = (1, 4, 4)
 
 
+class ClassifierFirst(nn.Module):
+    """A model that registers its classifier before its body."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc, self.body = nn.Linear(3, 5), nn.Linear(16, 3)
+
+    def forward(self, x):
+        """Logits."""
+        return self.fc(self.body(x.flatten(1)).sigmoid())
+
+
 def shared_by(seed, y, activation=nn.Sigmoid, *, classes=5, bound=None, bias=0.0):
     """One round of a random MLP on a random image of class y; `bias` shifts the hidden layer."""
     gen = torch.Generator().manual_seed(seed)
@@ -88,6 +100,31 @@ def test_anything_but_one_negative_entry_is_refused(tiny, delta):
     changed = {**shared.gradient, "fc.bias": torch.tensor(delta).double()}
     with pytest.raises(ValueError, match=r"fc\.bias has \d negative entries where one hard label gives exactly one"):
         labels.by_sign(replace(shared, gradient=changed))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_layer_that_is_not_the_classifier_is_noticed(rule, seeded):
+    """Its bias gradient has one negative entry here, too."""
+    model = models.init_default(ClassifierFirst(), seeded(0))
+    shared = share(model, Batch(torch.rand(1, *SHAPE, generator=seeded(1)), torch.tensor([1])))
+    assert (shared.gradient["body.bias"] < 0).sum() == 1
+    with pytest.raises(ValueError, match=r"body\.\w+ does not sum to zero as softmax − onehot does.*model's last layer"):
+        rule(shared)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("seed", range(3))
+def test_single_precision_sums_to_zero_well_enough(rule, seed, tiny):
+    _, batch, shared = tiny(seed, dtype=torch.float32)
+    assert rule(shared).equal(batch.y)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_noise_that_leaves_the_signs_alone_is_noticed(rule, tiny):
+    shared = tiny().shared
+    noisy = {name: 1.01 * g.where(g < 0, 0) + g.where(g >= 0, 0) for name, g in shared.gradient.items()}
+    with pytest.raises(ValueError, match=r"does not sum to zero .*: noise, or not the classifier; .*attacks\.dlg"):
+        rule(replace(shared, gradient=noisy))
 
 
 def test_a_classifier_without_bias_is_sent_to_the_row_sums(seeded):

@@ -177,6 +177,16 @@ def test_every_dropout_gets_a_named_mask_of_its_rate():
     }
 
 
+def test_a_dropout_of_two_names_is_replaced_under_both(x, seeded):
+    net = Nested()
+    net.alias = net.drop
+    exposed = models.expose_dropout(net, SHAPE)
+    assert exposed.alias is exposed.drop
+    assert list(models.dropouts(exposed)) == ["block.3.mask", "drop.mask"]
+    masks = models.draw_masks(exposed, 3, seeded(0))
+    assert not functional_call(exposed, dict(masks), (x,)).allclose(exposed(x))
+
+
 def test_a_mask_multiplies_the_features(x, seeded):
     net = plain(nn.Sigmoid(), nn.Dropout(0.5)).double()
     exposed = models.expose_dropout(net, SHAPE)
@@ -233,6 +243,11 @@ def test_a_dropout_that_is_never_reached_is_refused():
     net.spare = nn.Dropout(0.5)
     with pytest.raises(ValueError, match=r"spare is a Dropout called 0 times"):
         models.expose_dropout(net, SHAPE)
+
+
+def test_a_dropout_that_keeps_nothing_is_named():
+    with pytest.raises(ValueError, match=r"2: dropout needs a rate in \[0, 1\), got 1"):
+        models.expose_dropout(plain(nn.Dropout(1.0)), SHAPE)
 
 
 def test_exposing_with_a_wrong_shape_names_it():

@@ -223,6 +223,31 @@ def test_the_line_search_comes_back_from_where_the_function_is_not_defined():
     assert states[-1].z.allclose(torch.ones(2, 1).double(), atol=1e-6)
 
 
+def test_a_run_that_gets_stuck_forgets_its_pairs_and_goes_on():
+    """Nothing that the first run tries is finite until its step has become negligible."""
+    optimizer = optimizers.lbfgs()
+    _, states = walk(optimizer, rosenbrock, 0.3 * start(0, 2), 12)
+    state, stuck, pairs = states[-1], torch.tensor([True, False]), int(states[-1].memory.count[0])
+    for _ in range(100):
+        slope, value = vmap(grad_and_value(rosenbrock))(state.trial)
+        state = optimizer.update(state, value.where(~stuck, torch.inf), slope)
+        if state.memory.count[0] == 0:
+            break
+    held = rosenbrock(state.z[0])
+    assert pairs > 0
+    assert state.alive[0]
+    assert rosenbrock(state.z[1]) < 1e-12
+    assert state.direction[0].equal(-state.slope[0])
+    fresh, memory = optimizer.init(state.z).memory, state.memory
+    assert all(now[0].equal(new[0]) for now, new in zip(memory, fresh, strict=True))
+
+    for _ in range(40):
+        slope, value = vmap(grad_and_value(rosenbrock))(state.trial)
+        state = optimizer.update(state, value, slope)
+    assert state.memory.count[0] > 0
+    assert rosenbrock(state.z[0]) < 0.1 * held
+
+
 # In company
 
 

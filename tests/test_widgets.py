@@ -84,7 +84,7 @@ def test_each_run_may_have_a_truth_of_its_own(result):
 
 def test_the_image_of_a_batch_is_chosen(tiny):
     model, batch, shared = tiny(batch=2)
-    result = invert(model, shared, attacks.dlg, steps=3)
+    result = invert(model, shared, attacks.dlg, torch.Generator().manual_seed(0), steps=3)
     film = widgets.film(result, batch.x, image=1)
     assert film.shape == [8, 8, 1]
     assert film.truth == as_bytes(batch.x[1])
@@ -103,6 +103,24 @@ def test_a_run_that_stopped_has_captions_to_the_end(result):
     loss[0] = torch.nan
     captions = widgets.film(replace(result, loss=loss)).captions[0]
     assert captions[-1] == "iDLG, 6 evaluations, matching loss inf"
+
+
+def test_a_film_of_nothing_is_refused():
+    with pytest.raises(ValueError, match=r"needs a result, got none; pass one of invert"):
+        widgets.film({})
+
+
+@pytest.mark.parametrize(("where", "there"), [({"run": 2}, "runs 0 … 1"), ({"image": 1}, "images 0 … 0")], ids=str)
+def test_a_picture_that_is_not_there_is_refused(result, where, there):
+    with pytest.raises(ValueError, match=rf"there is no {next(iter(where))} \d in 'iDLG', which has {there}"):
+        widgets.film(result, **where)
+
+
+def test_images_of_different_shapes_make_no_film(result, tiny):
+    model, _, shared = tiny()
+    small = invert(model, shared, attacks.idlg, steps=1)
+    with pytest.raises(ValueError, match=r"one shape, got .*'cat': \(3, 32, 32\), 'grey': \(1, 8, 8\).*a film of each"):
+        widgets.film({"cat": result, "grey": small})
 
 
 def test_a_film_carries_its_own_front_end(result):
@@ -199,7 +217,7 @@ def test_an_impossible_choice_is_explained_and_the_panel_stays_usable(panel, cho
 
 
 def test_an_attack_that_raises_is_explained():
-    def start(shared, generator):
+    def start(model, shared, generator):
         raise ValueError("this recipe needs a batch of two; use another")
 
     panel = widgets.panel([replace(attacks.idlg, start=start)])
@@ -210,14 +228,24 @@ def test_an_attack_that_raises_is_explained():
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_after_any_other_error_a_panel_is_not_stuck():
+def test_any_other_error_is_explained_and_a_panel_is_not_stuck():
     def distance(guess, target):
         raise RuntimeError("not enough memory")
 
     panel = widgets.panel([replace(attacks.idlg, distance=distance)])
     panel.start()
     panel.wait(60)
+    assert panel.caption == "This attack cannot run: not enough memory"
     assert not panel.running
+
+
+def test_a_caption_names_the_attack_that_ran_whatever_is_chosen_meanwhile(panel):
+    panel.steps = 2
+    panel.observe(lambda _: panel.set_trait("attack", "DLG"), "picture")
+    panel.start()
+    panel.wait(60)
+    assert (panel.attack, panel.result.attack) == ("DLG", "iDLG")
+    assert panel.caption.startswith("iDLG, 2 evaluations")
 
 
 def test_the_front_end_starts_stops_and_learns_of_the_kernel(panel, monkeypatch):

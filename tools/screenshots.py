@@ -14,7 +14,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("pages", nargs="*", help="names without .html; default: all")
     parser.add_argument("--width", type=int, default=1200)
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     names = options.pages or [f"{path.parent.name}/{path.stem}" for path in sorted(HTML.glob("[bn]*/*.html"))]
     with sync_playwright() as playwright:

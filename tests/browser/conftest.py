@@ -25,10 +25,11 @@ def pages() -> list[str]:
 PAGES = pages()
 CHAPTERS = [page for page in PAGES if page.startswith("notebooks/")]
 
-RENDERED = """async () => {
-    await window.MathJax?.startup.promise;
+TYPESET = "() => { window.MathJax?.startup.promise.then(() => document.body.classList.add('typeset')); }"
+RENDERED = """() => {
     const views = document.querySelectorAll('script[type="application/vnd.jupyter.widget-view+json"]').length;
-    while (document.querySelectorAll(".widget-subarea > *").length < views) await new Promise(requestAnimationFrame);
+    const drawn = document.querySelectorAll(".widget-subarea > *").length;
+    return drawn >= views && (!window.MathJax || document.body.classList.contains("typeset"));
 }"""
 
 
@@ -96,7 +97,8 @@ def look(browser):
         visit = Visit(name, contexts[-1].new_page())
         visit.listen()
         visit.page.goto(f"{home}{name}.html", wait_until="load")
-        visit.page.evaluate(RENDERED)
+        visit.page.evaluate(TYPESET)
+        visit.page.wait_for_function(RENDERED, timeout=60_000)
         return visit
 
     yield look
@@ -114,6 +116,12 @@ def visit(look, site, request):
 def chapter(look, site, request):
     """Every chapter in turn, open."""
     return look(site, request.param)
+
+
+@pytest.fixture(scope="module")
+def chapters(look, site):
+    """All chapters together, open."""
+    return [look(site, name) for name in CHAPTERS]
 
 
 @pytest.fixture(scope="module", params=CHAPTERS)
