@@ -71,5 +71,5 @@ def _curve(ax: Axes, name: str, steps: Tensor, values: Tensor) -> None:
 
 def _label(ax: Axes, quantity: str) -> Axes:
     ax.set(xlabel="evaluations", ylabel=quantity, yscale="log")
-    ax.legend(frameon=False)
+    ax.legend(frameon=False, fontsize="small", ncols=2)
     return ax
