@@ -148,7 +148,7 @@ class Panel(_Widget):
 def panel(recipes: Sequence[Attack] = (attacks.idlg, attacks.dlg, attacks.idlg_fresh_masks)) -> Panel:
     """Photograph, dropout rate, attack, evaluations and seed to choose; Run, Stop, progress, and the picture as it comes.
 
-    It attacks `models.lenet` with PyTorch's default initialisation, in the kernel: about half a second for 100
+    It attacks `models.lenet` with PyTorch's default initialisation, in the kernel: one or two seconds for 100
     evaluations on one CPU thread. Without a kernel it says so and stays still.
     """
     return Panel(recipes)

@@ -216,26 +216,21 @@ def test_an_impossible_choice_is_explained_and_the_panel_stays_usable(panel, cho
     assert panel.result.complete
 
 
-def test_an_attack_that_raises_is_explained():
-    def start(model, shared, generator):
-        raise ValueError("this recipe needs a batch of two; use another")
+@pytest.mark.parametrize(
+    ("field", "error"),
+    [
+        ("start", ValueError("this recipe needs a batch of two; use another")),
+        ("distance", RuntimeError("not enough memory")),
+    ],
+)
+def test_an_attack_that_raises_is_explained_and_a_panel_is_not_stuck(field, error):
+    def fail(*_):
+        raise error
 
-    panel = widgets.panel([replace(attacks.idlg, start=start)])
+    panel = widgets.panel([replace(attacks.idlg, **{field: fail})])
     panel.start()
     panel.wait(60)
-    assert panel.caption == "This attack cannot run: this recipe needs a batch of two; use another"
-    assert not panel.running
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_any_other_error_is_explained_and_a_panel_is_not_stuck():
-    def distance(guess, target):
-        raise RuntimeError("not enough memory")
-
-    panel = widgets.panel([replace(attacks.idlg, distance=distance)])
-    panel.start()
-    panel.wait(60)
-    assert panel.caption == "This attack cannot run: not enough memory"
+    assert panel.caption == f"This attack cannot run: {error}"
     assert not panel.running
 
 
