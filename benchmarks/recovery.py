@@ -1,46 +1,101 @@
-"""How many of the twelve photographs come back, with this library's defaults and with the reference behaviour?
+"""How many images come back? Success rates with Wilson intervals: set of images × initialisation × attack × evaluations.
 
-One run each, its own seed for weights and start. Prints one Markdown row per initialisation, attack and number of
-evaluations: labels right, and images below MSE 1e-2 and 1e-3, with Wilson intervals.
+Run k of a row has seed k, which draws the image, the weights, the mask and the start; no image is chosen. One run each, no
+restarts. `python -m benchmarks.recovery [RUNS]` prints a Markdown table; 120 runs a row by default.
 """
 
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
 import torch
+from torch import Generator, Tensor, nn
 from tqdm.auto import tqdm
 
 import dlgutils as du
 from dlgutils import attacks, data, metrics, models
 
-INITIALISERS = {"default": models.init_default, "wide": models.init_uniform}
-RECIPES = (attacks.idlg, attacks.dlg, attacks.idlg_reference, attacks.dlg_reference)
-EVALUATIONS = (100, 300, 2000)
+HEAD = ("images", "network", "attack", "evaluations", "labels", "MSE < 1e-2", "MSE < 1e-3", "median MSE")
 
 
-def rounds(initialise) -> tuple[list[du.Shared], du.Batch]:
-    """One honest round per photograph, photograph i with weights of seed i; and the truth, runs first."""
-    batch = data.photos()
-    generators = [torch.Generator().manual_seed(i) for i in range(len(batch.x))]
-    secrets = [du.Batch(x[None], y[None]) for x, y in zip(*batch, strict=True)]
-    shared = [du.share(initialise(models.lenet(), g), s) for g, s in zip(generators, secrets, strict=True)]
-    return shared, du.Batch(batch.x[:, None], batch.y[:, None])
+class Setting(NamedTuple):
+    """One network, one attack, and after how many evaluations to look."""
+
+    images: str
+    initialise: Callable[[nn.Module, Generator], nn.Module]
+    attack: du.Attack
+    looks: tuple[int, ...]
+    dropout: float = 0.0  # with masks revealed: what an attacker who reads them knows
+    activation: type[nn.Module] = nn.Sigmoid
+
+    @property
+    def network(self) -> str:
+        """What the network is, in words."""
+        rate = f", dropout {self.dropout:g}, masks known" if self.dropout else ""
+        return f"{self.activation.__name__}, {self.initialise.__name__.removeprefix('init_')}{rate}"
 
 
-def row(initialiser: str, attack: du.Attack, steps: int) -> str:
-    """One measured row of the table."""
-    shared, truth = rounds(INITIALISERS[initialiser])
-    result = du.invert(models.lenet(), shared, attack, torch.Generator().manual_seed(0), steps=steps, frames=1)
-    mse = metrics.mse(result.x, truth.x)
-    counts = [metrics.rate(hits) for hits in (result.y == truth.y, mse < 1e-2, mse < 1e-3)]
-    return " | ".join(["", initialiser, attack.name, str(steps), *map(str, counts), f"{mse.median():.1e}", ""])
+def settings() -> Iterator[Setting]:
+    """All rows of the table."""
+    default, wide = models.init_default, models.init_uniform
+    for images in ("photos", "fruits", "fashion"):
+        for initialise in (default, wide):
+            yield Setting(images, initialise, attacks.idlg, (100, 300))
+            yield Setting(images, initialise, attacks.dlg, (100, 300))
+            yield Setting(images, initialise, attacks.idlg, (100, 300), dropout=0.5)
+    for images in ("photos", "fruits"):
+        yield Setting(images, default, attacks.idlg, (100, 300), activation=nn.ReLU)
 
 
-def main() -> None:
+def pool(images: str) -> du.Batch:
+    """All images of a set: both crops of the photographs, the fruits, Fashion-MNIST."""
+    if images != "photos":
+        return {"fruits": data.fruits, "fashion": data.fashion}[images]()
+    return du.Batch(*(torch.cat(parts) for parts in zip(data.photos(), data.photos(crop=1), strict=True)))
+
+
+def honest_round(setting: Setting, seed: int, everything: du.Batch) -> tuple[nn.Module, du.Shared, du.Batch]:
+    """The round of one seed: model, what the client shares, what it keeps."""
+    gen = Generator().manual_seed(seed)
+    k = int(torch.randint(len(everything.x), (), generator=gen))
+    secret = du.Batch(everything.x[k : k + 1], everything.y[k : k + 1])
+    classes = max(10, len(data.class_names(setting.images)))
+    model = models.lenet(tuple(secret.x.shape[1:]), classes, dropout=setting.dropout, activation=setting.activation)
+    model = setting.initialise(model, gen)
+    return model, du.share(model, secret, gen, reveal_masks=setting.dropout > 0), secret
+
+
+def masks_known(attack: du.Attack) -> du.Attack:
+    """The same attack by who was told the masks."""
+    return replace(attack, read=lambda model, shared: {**attack.read(model, shared), **(shared.masks or {})})
+
+
+def rows(setting: Setting, runs: int) -> Iterator[str]:
+    """Measured rows of the table, one for each look."""
+    everything = pool(setting.images)
+    model, shared, secrets = zip(*(honest_round(setting, seed, everything) for seed in range(runs)), strict=True)
+    x, y = torch.stack([s.x for s in secrets]), torch.stack([s.y for s in secrets])
+    for steps in setting.looks:
+        result = du.invert(model[0], shared, masks_known(setting.attack), range(runs), steps=steps, frames=1)
+        yield " | ".join(["", setting.images, setting.network, setting.attack.name, str(steps), *scores(result, x, y), ""])
+
+
+def scores(result: du.Result, x: Tensor, y: Tensor) -> list[str]:
+    """Labels right, images below two thresholds, and the median error."""
+    mse = metrics.mse(result.x, x)
+    rates = [metrics.rate(hits) for hits in (result.y == y, mse < 1e-2, mse < 1e-3)]
+    return [*map(str, rates), f"{mse.median():.1e}"]
+
+
+def main(runs: int = 120) -> None:
     """Print the whole table."""
-    head = ("initialisation", "attack", "evaluations", "labels", "MSE < 1e-2", "MSE < 1e-3", "median MSE")
-    print(f"torch {torch.__version__}\n\n| {' | '.join(head)} |\n|{'---|' * len(head)}")
-    cases = [(i, a, k) for i in INITIALISERS for a in RECIPES for k in EVALUATIONS]
-    for case in tqdm(cases, desc="recovery"):
-        tqdm.write(row(*case).strip())
+    print(f"torch {torch.__version__}, {runs} runs a row\n\n| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}", flush=True)
+    for setting in tqdm(list(settings()), desc="recovery"):
+        for row in rows(setting, runs):
+            tqdm.write(row.strip(), file=sys.stdout)
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(int, sys.argv[1:]))

@@ -1,26 +1,46 @@
 """Recipes. An attack is a value; a variant is a changed copy: `replace(idlg, distance=...)`."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 from torch import Generator, Tensor, nn
 
-from dlgutils import labels, matching, models, optimizers
+from dlgutils import coordinates, labels, matching, models, optimizers
 from dlgutils.types import Attack, Candidate, Shared, Tensors
 
+Start = Callable[[nn.Module, Shared, Generator | None], Tensors]
+"""(model, shared, generator) -> the first guess of what is optimised."""
 
-def _grey(_: nn.Module, shared: Shared, generator: Generator | None) -> Tensors:
-    return _apart({"x": _mid_grey(shared)}, generator)
+
+def grey(_: nn.Module, shared: Shared, generator: Generator | None) -> Tensors:
+    """Start from mid-grey, 0.5 everywhere; the images of a batch moved apart by N(0, 0.01²) noise."""
+    return _apart({"x": _like(shared).new_full(shared.x_shape, 0.5)}, generator)
 
 
-def _grey_and_label(_: nn.Module, shared: Shared, generator: Generator | None) -> Tensors:
-    undecided = _like(shared).new_zeros(shared.x_shape[0], _classes(shared))
-    return _apart({"x": _mid_grey(shared), "logits": undecided}, generator)
+def uniform(_: nn.Module, shared: Shared, generator: Generator | None) -> Tensors:
+    """Start from noise that is uniform over [0, 1]."""
+    return {"x": torch.rand(shared.x_shape, generator=_needed(generator)).to(_like(shared))}
+
+
+def noise(_: nn.Module, shared: Shared, generator: Generator | None) -> Tensors:
+    """Start from N(0, 1) noise, as the public code of DLG does."""
+    return {"x": torch.randn(shared.x_shape, generator=_needed(generator)).to(_like(shared))}
+
+
+def undecided(start: Start) -> Start:
+    """The same start, and the label to be found as well: all classes alike, apart by N(0, 0.01²) noise in a batch."""
+
+    def with_logits(model: nn.Module, shared: Shared, generator: Generator | None) -> Tensors:
+        logits = _like(shared).new_zeros(shared.x_shape[0], _classes(shared))
+        return {**start(model, shared, generator), **_apart({"logits": logits}, generator)}
+
+    return with_logits
 
 
 def _apart(guess: Tensors, generator: Generator | None) -> Tensors:
     """The guesses of a batch moved apart by N(0, 0.01²) noise; the guess of one image as it is."""
-    if len(guess["x"]) == 1:
+    if any(len(t) == 1 for t in guess.values()):
         return guess
     if generator is None:
         raise ValueError(
@@ -30,14 +50,14 @@ def _apart(guess: Tensors, generator: Generator | None) -> Tensors:
     return {name: t + 0.01 * torch.randn(t.shape, generator=generator).to(t) for name, t in guess.items()}
 
 
-def _noise(_: nn.Module, shared: Shared, generator: Generator | None) -> Tensors:
+def _needed(generator: Generator | None) -> Generator:
     if generator is None:
-        raise ValueError("a start of N(0, 1) noise is drawn from a generator; pass torch.Generator().manual_seed(0)")
-    return {"x": torch.randn(shared.x_shape, generator=generator).to(_like(shared))}
+        raise ValueError("a start of noise is drawn from a generator; pass torch.Generator().manual_seed(0)")
+    return generator
 
 
 def _noise_and_label(model: nn.Module, shared: Shared, generator: Generator | None) -> Tensors:
-    x = _noise(model, shared, generator)
+    x = noise(model, shared, generator)
     return {**x, "logits": torch.randn(shared.x_shape[0], _classes(shared), generator=generator).to(_like(shared))}
 
 
@@ -61,10 +81,6 @@ def _fresh_masks(model: nn.Module, shared: Shared, generator: Generator | None) 
     return models.draw_masks(model, shared.x_shape[0], generator)
 
 
-def _mid_grey(shared: Shared) -> Tensor:
-    return _like(shared).new_full(shared.x_shape, 0.5)
-
-
 def _like(shared: Shared) -> Tensor:
     return next(iter(shared.gradient.values()))
 
@@ -75,25 +91,28 @@ def _classes(shared: Shared) -> int:
 
 dlg = Attack(
     name="DLG",
-    start=_grey_and_label,
+    start=undecided(grey),
     decode=_label_optimised,
     distance=matching.relative_squared_error,
     optimizer=optimizers.lbfgs(),
+    coordinates=coordinates.white,
 )
 """Deep Leakage from Gradients: image and label are optimised together (Zhu, Liu & Han 2019, arXiv:1906.08935).
 
-The idea is theirs; the optimiser is the robust one of this library: mid-grey start, loss in units of ‖g‖², line search.
+The idea is theirs; the optimiser is the robust one of this library: mid-grey start, loss in units of ‖g‖², line search,
+coordinates in which photographs are white.
 In a batch of several images, equal guesses would have equal slopes and stay equal, so N(0, 0.01²) noise from the generator
 moves them apart: a batch needs a generator, one image does not.
 """
 
-idlg = replace(dlg, name="iDLG", start=_grey, read=_read_label, decode=_label_known)
+idlg = replace(dlg, name="iDLG", start=grey, read=_read_label, decode=_label_known)
 """iDLG: the label is read off the gradient first, then the image is optimised (Zhao et al. 2020, arXiv:2001.02610)."""
 
 dlg_reference = replace(
     dlg,
     name="DLG, reference loop",
     start=_noise_and_label,
+    coordinates=None,
     distance=matching.squared_error,
     optimizer=optimizers.lbfgs(line_search=False),
 )
@@ -102,7 +121,8 @@ dlg_reference = replace(
 idlg_reference = replace(
     idlg,
     name="iDLG, reference loop",
-    start=_noise,
+    start=noise,
+    coordinates=None,
     distance=matching.squared_error,
     optimizer=optimizers.lbfgs(line_search=False),
 )

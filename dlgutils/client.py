@@ -49,12 +49,20 @@ def share(model: nn.Module, batch: Batch, generator: Generator | None = None, *,
     return Shared(weights, g, tuple(batch.x.shape), masks if reveal_masks else None)
 
 
-def check(model: nn.Module, shared: Shared) -> None:
-    """Raises ValueError unless `shared` is a usable gradient of this model: names, shapes, finite, not all zero.
+def check(model: nn.Module, *rounds: Shared) -> None:
+    """Raises ValueError unless all `rounds` are usable gradients of this model: names, shapes, finite, not all zero.
 
-    The model must be one that `share` takes, for images of `shared.x_shape`.
+    The model must be one that `share` takes, for images of their `x_shape`.
     """
     _check_model(model)
+    for shared in rounds:
+        _check_tensors(model, shared)
+        check_gradient(shared)
+    for x_shape in {tuple(shared.x_shape) for shared in rounds}:
+        _count_classes(model, x_shape)
+
+
+def _check_tensors(model: nn.Module, shared: Shared) -> None:
     expected = {name: tuple(p.shape) for name, p in model.named_parameters()}
     for what in ("weights", "gradient"):
         got = {name: tuple(t.shape) for name, t in getattr(shared, what).items()}
@@ -72,8 +80,6 @@ def check(model: nn.Module, shared: Shared) -> None:
             f"weights and gradient are of one dtype and on one device, "
             f"got {' and '.join(sorted(kinds))}; move one to the other"
         )
-    _count_classes(model, shared.x_shape)
-    check_gradient(shared)
 
 
 def check_gradient(shared: Shared) -> None:

@@ -1,29 +1,40 @@
 """The one engine: any gradient-matching attack, any number of runs at once, wherever the gradients lie."""
 
 import copy
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.func import grad_and_value, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn.functional import pad, unfold
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map_only
 from tqdm.auto import tqdm
 
 from dlgutils import client
-from dlgutils.types import Attack, Result, Shared, Tensors
+from dlgutils.types import Attack, Result, Shared, Tensors, nothing
 
 Watch = Callable[[int, Tensor, Tensor], object]
 """(evaluations so far, lowest losses (runs,), images held (runs, batch, ...)) -> anything true to stop."""
+
+_LOOK = 16  # evaluations between two looks at which runs have stopped: a look waits for the device
+_TRACE_PAYS = 3000  # evaluations · (runs + 8) to come: then tracing, about a second, costs less than it saves
 
 
 def invert(
     model: nn.Module,
     shared: Shared | Sequence[Shared],
     attack: Attack,
-    generator: Generator | Sequence[Generator] | None = None,
+    generator: Generator | Sequence[int] | None = None,
     *,
     steps: int = 300,
     frames: int = 24,
+    chunk: int = 256,
     progress: bool = False,
     watch: Watch | None = None,
 ) -> Result:
@@ -33,119 +44,235 @@ def invert(
     restarts; all must have the same shapes. Every run has its own optimiser state and its own generator, so no run changes
     another; one whose loss is not finite tries shorter steps (line search) or stops where it is.
 
-    generator: on the CPU; it seeds the generators of the runs in their order. Or one for each run: then run k is the same
-    alone, `invert(model, shared[k], attack, generator[k])`, given a generator of the same seed.
+    generator: on the CPU; it draws the seeds of the runs. Or the seeds themselves, one for each run: then run k is the
+    same alone, `invert(model, shared[k], attack, [result.seeds[k]])`.
     steps: evaluations of the matching loss and its slope. frames: the most pictures in the film after the start, at
-    steps that grow like squares. progress: show a tqdm bar. watch: called after every evaluation, may stop the attack.
-    Ctrl-C, or a watch that answers true, returns what was found so far with `complete=False`.
+    steps that grow like squares. chunk: the most runs at once, which bounds the memory; when it does not suffice, the
+    chunk is halved with a warning. progress: show a tqdm bar. watch: called after every evaluation with the runs of the
+    chunk, may stop the attack. Ctrl-C, or a watch that answers true, returns what was found so far with `complete=False`.
     Device and dtype are those of the gradients; the attacker works on a copy of `model` moved there.
     Raises ValueError for gradients that are not of this model, not finite or all zero, for rounds of different shapes,
-    for steps or frames below 1, for an attack that draws random numbers without a generator, and for a generator that is
-    none of the CPU.
+    for steps, frames or chunk below 1, for an attack that draws random numbers without a generator, and for a generator
+    that is none of the CPU. Raises MemoryError if even one run is too large.
     """
     rounds = [shared] if isinstance(shared, Shared) else list(shared)
-    _check(model, rounds, steps=steps, frames=frames)
-    generators = _split(generator, len(rounds))
-    model = copy.deepcopy(model).to(next(iter(rounds[0].gradient.values())))
-    known = _stack([attack.read(model, s) for s in rounds])
-    z, unflatten = _flatten(_stack([attack.start(model, s, g) for s, g in zip(rounds, generators, strict=True)]))
-    weights, gradient = _stack([s.weights for s in rounds]), _stack([s.gradient for s in rounds])
+    _check(model, rounds, steps=steps, frames=frames, chunk=chunk)
+    seeds = _seeds(generator, len(rounds))
+    like = next(iter(rounds[0].gradient.values()))
+    model = copy.deepcopy(model).to(like)
+    parts: list[Result] = []
+    with _one_thread(like), tqdm(total=steps * len(rounds), desc=attack.name, disable=not progress) as bar:
+        start = 0
+        while start < len(rounds):
+            here = slice(start, start + chunk)
+            going_on = all(part.complete for part in parts)
+            try:
+                problem = _Problem(model, rounds[here], attack, seeds[here])
+                parts.append(_descend(problem, steps if going_on else 0, _spread(steps, frames), bar, watch))
+                start += chunk
+            except RuntimeError as error:
+                if not _lacks_memory(error):
+                    raise
+                chunk = _halved(chunk)
+    return replace(_join(parts), seeds=torch.tensor(seeds))
 
-    def objective(z: Tensor, drawn: Tensors, known: Tensors, weights: Tensors, gradient: Tensors) -> Tensor:
-        candidate = attack.decode({**unflatten(z), **known, **drawn})
-        loss = attack.distance(client.gradient(weights, model, *candidate), gradient)
+
+class _Problem:
+    """What the attacker minimises: many independent functions of z, (runs, n), one for each run."""
+
+    def __init__(self, model: nn.Module, rounds: Sequence[Shared], attack: Attack, seeds: Sequence[int]):
+        self.model, self.rounds, self.attack = model, rounds, attack
+        self.generators = [None if seed < 0 else Generator().manual_seed(seed) for seed in seeds]
+        self.given = _Given(
+            _stack([attack.read(model, s) for s in rounds]),
+            _stack([s.weights for s in rounds]),
+            _stack([s.gradient for s in rounds]),
+        )
+        guesses = [attack.start(model, s, g) for s, g in zip(rounds, self.generators, strict=True)]
+        if attack.coordinates:
+            guesses = [{**guess, "x": attack.coordinates.encode(guess["x"])} for guess in guesses]
+        self.start, self.unflatten = _flatten(_stack(guesses))
+
+    def guess(self, z: Tensor) -> Tensors:
+        """The tensors that one run optimises, its images as pixels."""
+        guess, coordinates = self.unflatten(z), self.attack.coordinates
+        return {**guess, "x": coordinates.decode(guess["x"])} if coordinates else guess
+
+    def objective(self, z: Tensor, drawn: Tensors, given: "_Given") -> Tensor:
+        """The matching loss of one run, with the prior if there is one: a scalar."""
+        attack = self.attack
+        candidate = attack.decode({**self.guess(z), **given.known, **drawn})
+        loss = attack.distance(client.gradient(given.weights, self.model, *candidate), given.gradient)
         return loss if attack.prior is None else loss + attack.prior(candidate)
 
-    def evaluate(z: Tensor) -> tuple[Tensor, Tensor]:
-        drawn = _stack([attack.draw(model, s, g) for s, g in zip(rounds, generators, strict=True)])
-        return vmap(grad_and_value(objective))(z, drawn, known, weights, gradient)
+    def draw(self, runs: Sequence[int]) -> Tensors:
+        """What the attack draws anew, for these runs."""
+        return _stack([self.attack.draw(self.model, self.rounds[r], self.generators[r]) for r in runs])
 
-    def decode(z: Tensor) -> tuple[Tensor, Tensor]:
-        return vmap(lambda z, known: attack.decode({**unflatten(z), **known})[:2])(z, known)
+    def picture(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Images and labels of all runs."""
+        return vmap(lambda z, known: self.attack.decode({**self.guess(z), **known})[:2])(z, self.given.known)
 
-    record = _Record(z, decode, _spread(steps, frames))
-    state = attack.optimizer.init(z)
-    complete = False
-    with _one_thread(z), tqdm(total=steps, desc=attack.name, disable=not progress) as bar:
-        try:
-            while record.evaluations < steps and state.alive.any():
-                slope, value = evaluate(state.trial)
-                trial, alive = state.trial, state.alive
-                state = attack.optimizer.update(state, value, slope)
-                record.add(trial, value, alive, state.z)
-                if progress:
-                    lowest = record.lowest
-                    bar.set_postfix(best=f"{lowest.min():.1e}", median=f"{lowest.median():.1e}", refresh=False)
-                    bar.update()
-                if watch and watch(record.evaluations, record.lowest, decode(state.z)[0]):
+
+class _Given(NamedTuple):
+    """What does not change while a run descends, the runs first: read off the gradient, and shared by the client."""
+
+    known: Tensors
+    weights: Tensors
+    gradient: Tensors
+
+
+def _descend(problem: _Problem, steps: int, frame_steps: set[int], bar: tqdm, watch: Watch | None) -> Result:
+    """All runs of one problem, from their starts to their ends. Runs that have stopped leave when they are half of all."""
+    attack, given = problem.attack, problem.given
+    slopes = vmap(grad_and_value(problem.objective))
+    record = _Record(problem, frame_steps)
+    state, running = attack.optimizer.init(problem.start), torch.arange(len(problem.start), device=problem.start.device)
+    evaluate, complete = None, False
+    try:
+        for evaluation in range(steps):
+            drawn = problem.draw(running.tolist()) if attack.draw is not nothing else {}
+            if evaluate is None:
+                long = (steps - evaluation) * (len(running) + 8) >= _TRACE_PAYS
+                evaluate = _traced(slopes, state.trial, drawn, given) if long else slopes
+            slope, value = evaluate(state.trial, drawn, given)
+            trial, alive = state.trial, state.alive
+            state = attack.optimizer.update(state, value, slope)
+            record.add(running, trial, value, alive, state.z)
+            bar.update(len(problem.start))
+            if not bar.disable:
+                bar.set_postfix(best=f"{record.lowest.min():.1e}", median=f"{record.lowest.median():.1e}", refresh=False)
+            if watch and watch(record.evaluations, record.lowest, problem.picture(record.held)[0]):
+                break
+            if evaluation % _LOOK == _LOOK - 1 and 2 * (left := int(state.alive.sum())) <= len(running):
+                if not left:
+                    complete = True
                     break
-            else:
-                complete = True
-        except KeyboardInterrupt:
-            pass
-    return record.result(attack.name, complete, state.z)
+                state, given, running = _only(state.alive.nonzero()[:, 0], (state, given, running))
+                evaluate = None
+        else:
+            complete = steps > 0
+    except KeyboardInterrupt:
+        pass  # the record has every evaluation that was finished
+    return record.result(attack.name, complete)
+
+
+def _only(runs: Tensor, tensors: tuple) -> tuple:
+    return tree_map_only(Tensor, lambda t: t[runs], tensors)
+
+
+def _traced(function: Callable, z: Tensor, drawn: Tensors, given: _Given) -> Callable:
+    """The same operations without the Python that led to them, and convolutions as the products that they are."""
+    with _Unfolded():
+        graph = make_fx(lambda z, drawn, given: function(z, drawn, given))(z, drawn, given)
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    return graph
+
+
+class _Unfolded(TorchFunctionMode):
+    """Convolutions as products with unfolded images: each run has weights of its own, for which they are faster."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function is not torch.conv2d or kwargs or len(args) < 7 or args[6] != 1 or isinstance(args[4], str):
+            return function(*args, **(kwargs or {}))
+        x, weight, bias, stride, padding, dilation, _ = args
+        size = weight.shape[-2:]
+        patches = unfold(x, size, dilation, padding, stride)
+        height = (x.shape[-2] + 2 * padding[0] - dilation[0] * (size[0] - 1) - 1) // stride[0] + 1
+        z = (weight.flatten(1) @ patches).unflatten(-1, (height, -1))
+        return z if bias is None else z + bias[:, None, None]
 
 
 class _Record:
-    """What an attack leaves behind: losses, the iterate of the lowest one, and the film."""
+    """What a descent leaves behind: losses, the iterate of the lowest one, and the film."""
 
-    def __init__(self, z: Tensor, decode: Callable[[Tensor], tuple[Tensor, Tensor]], frame_steps: set[int]):
-        self.decode, self.wanted = decode, frame_steps
-        self.best, self.lowest = z, z.new_full((len(z),), torch.inf)
+    def __init__(self, problem: _Problem, frame_steps: set[int]):
+        self.picture, self.wanted = problem.picture, frame_steps
+        self.held = self.best = problem.start
+        self.lowest = problem.start.new_full((len(problem.start),), torch.inf)
         self.losses: list[Tensor] = []
-        self.frames, self.frame_steps = [decode(z)[0]], [0]
+        self.frames, self.frame_steps = [self.picture(self.held)[0]], [0]
 
     @property
     def evaluations(self) -> int:
         return len(self.losses)
 
-    def add(self, trial: Tensor, value: Tensor, alive: Tensor, held: Tensor) -> None:
-        better = alive & (value < self.lowest)
-        self.best = torch.where(better[:, None], trial, self.best)
-        self.lowest = torch.where(better, value, self.lowest)
-        self.losses.append(torch.where(alive, value, torch.nan))
+    def add(self, running: Tensor, trial: Tensor, value: Tensor, alive: Tensor, held: Tensor) -> None:
+        better = alive & (value < self.lowest[running])
+        self.best = self.best.index_copy(0, running, torch.where(better[:, None], trial, self.best[running]))
+        self.lowest = self.lowest.index_copy(0, running, torch.where(better, value, self.lowest[running]))
+        self.held = self.held.index_copy(0, running, held)
+        none = torch.full_like(self.lowest, torch.nan)
+        self.losses.append(none.index_copy(0, running, torch.where(alive, value, torch.nan)))
         if self.evaluations in self.wanted:
-            self.film(held)
+            self.film()
 
-    def film(self, held: Tensor) -> None:
-        self.frames.append(self.decode(held)[0])
+    def film(self) -> None:
+        self.frames.append(self.picture(self.held)[0])
         self.frame_steps.append(self.evaluations)
 
-    def result(self, attack: str, complete: bool, held: Tensor) -> Result:
+    def result(self, attack: str, complete: bool) -> Result:
         if self.frame_steps[-1] != self.evaluations:
-            self.film(held)
-        x, y = self.decode(self.best)
-        loss = torch.stack(self.losses, 1) if self.losses else held.new_empty(len(held), 0)
+            self.film()
+        x, y = self.picture(self.best)
+        loss = torch.stack(self.losses, 1) if self.losses else self.lowest.new_empty(len(x), 0)
         y = y.argmax(-1) if y.is_floating_point() else y
-        return Result(x, y, loss, torch.stack(self.frames), torch.tensor(self.frame_steps), attack, complete)
+        return Result(x, y, loss, torch.stack(self.frames), torch.tensor(self.frame_steps), attack=attack, complete=complete)
 
 
-def _check(model: nn.Module, rounds: Sequence[Shared], *, steps: int, frames: int) -> None:
-    for name, number in (("steps", steps), ("frames", frames), ("rounds", len(rounds))):
+def _join(parts: Sequence[Result]) -> Result:
+    """The results of all chunks as one. A chunk that ended early keeps its last picture."""
+    evaluations = max(part.loss.shape[1] for part in parts)
+    frame_steps = torch.cat([part.frame_steps for part in parts]).unique()
+    films = [part.frames[torch.searchsorted(part.frame_steps, frame_steps, right=True) - 1] for part in parts]
+    return Result(
+        torch.cat([part.x for part in parts]),
+        torch.cat([part.y for part in parts]),
+        torch.cat([pad(part.loss, (0, evaluations - part.loss.shape[1]), value=torch.nan) for part in parts]),
+        torch.cat(films, 1),
+        frame_steps,
+        attack=parts[0].attack,
+        complete=all(part.complete for part in parts),
+    )
+
+
+def _lacks_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _halved(chunk: int) -> int:
+    if chunk == 1:
+        raise MemoryError("one run alone does not fit into memory; use a shorter history: optimizers.lbfgs(history=20)")
+    warnings.warn(f"out of memory with {chunk} runs at once; going on with {chunk // 2}", stacklevel=3)
+    return chunk // 2
+
+
+def _check(model: nn.Module, rounds: Sequence[Shared], *, steps: int, frames: int, chunk: int) -> None:
+    for name, number in (("steps", steps), ("frames", frames), ("chunk", chunk), ("rounds", len(rounds))):
         if number < 1:
             raise ValueError(f"an attack needs at least 1 of {name}, got {number}")
-    for shared in rounds:
-        client.check(model, shared)
+    client.check(model, *rounds)
     dtypes = {str(next(iter(shared.gradient.values())).dtype) for shared in rounds}
     for what, kinds in (("dtypes", dtypes), ("shapes", {tuple(shared.x_shape) for shared in rounds})):
         if len(kinds) > 1:
             raise ValueError(f"rounds of different {what}, {sorted(kinds)}, cannot run together; invert them one by one")
 
 
-def _split(generator: Generator | Sequence[Generator] | None, runs: int) -> list[Generator | None]:
-    """One generator per run, so that what a run draws does not depend on its company."""
-    given = generator if isinstance(generator, Sequence) else [generator] * runs
-    if len(given) != runs:
-        raise ValueError(f"{len(given)} generators came for {runs} runs; pass one for each, or one that seeds them all")
-    return [None if g is None else _seeded_from(g) for g in given]
-
-
-def _seeded_from(generator: Generator) -> Generator:
-    if not isinstance(generator, Generator) or generator.device.type != "cpu":
+def _seeds(generator: Generator | Sequence[int] | None, runs: int) -> list[int]:
+    """One seed per run, so that what a run draws does not depend on its company; -1 for a run that may draw nothing."""
+    if generator is None:
+        return [-1] * runs
+    if isinstance(generator, Generator) and generator.device.type == "cpu":
+        return torch.randint(2**62, (runs,), generator=generator).tolist()
+    if not isinstance(generator, Sequence | Tensor) or not all(isinstance(s, int) for s in list(generator)):
         raise ValueError(
-            f"an attack draws from a generator on the CPU, got {generator!r}; pass torch.Generator().manual_seed(0)"
+            f"an attack draws from a generator on the CPU, got {generator!r}; pass torch.Generator().manual_seed(0), "
+            "or a list of seeds, one for each run"
         )
-    return Generator().manual_seed(int(torch.randint(2**62, (), generator=generator)))
+    if len(generator) != runs:
+        raise ValueError(f"{len(generator)} seeds came for {runs} runs; pass one for each, or a generator for them all")
+    return list(generator)
 
 
 def _stack(runs: Sequence[Tensors]) -> dict[str, Tensor]:

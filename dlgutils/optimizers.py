@@ -47,11 +47,13 @@ def adam(lr: float = 0.1, *, betas: tuple[float, float] = (0.9, 0.999), eps: flo
 class Memory(NamedTuple):
     """The last pairs (s, y) of every run in a ring of slots, and their dot products. Updated in place: it is large."""
 
-    pairs: Tensor  # (runs, 2, history, n): steps s, and changes y of the slope
-    sy: Tensor  # (runs, history, history): sᵢ·yⱼ, valid for i no younger than j; empty slots have ones on the diagonal
+    s: Tensor  # (runs, history, n): steps
+    y: Tensor  # (runs, history, n): changes of the slope
+    sy: Tensor  # (runs, history, history): sᵢ·yⱼ, valid for i no younger than j
     yy: Tensor  # (runs, history, history): yᵢ·yⱼ
-    count: Tensor  # (runs,), pairs since the run was last cleared; the next slot is count mod history
+    count: Tensor  # (runs,), pairs since the run last forgot them; the next slot is count mod history
     gamma: Tensor  # (runs,), the inverse curvature sᵀy / yᵀy of the youngest pair
+    ticks: int  # updates so far: no slot from here on has been used by any run
 
 
 class LbfgsState(NamedTuple):
@@ -77,7 +79,8 @@ def lbfgs(*, history: int = 100, line_search: bool = True) -> Optimizer:
     tolerances), with its freedom to diverge; a run freezes when its value or slope is not finite.
 
     Directions follow the compact form of Byrd, Nocedal & Schnabel (1994, Mathematical Programming 63): two batched
-    products with all stored pairs and triangular systems of size `history`, instead of a loop over the pairs.
+    products with all stored pairs and triangular systems of size `history`, instead of a loop over the pairs. Nothing in
+    it waits for the device: no decision is taken by the host.
     Memory: 2 · history · n numbers a run, updated in place, so an old state cannot be resumed.
     """
     _positive(history=history)
@@ -106,12 +109,13 @@ def _backtrack(state: LbfgsState, value: Tensor, slope: Tensor) -> LbfgsState:
     negligible = t * state.direction.abs().amax(1) < torch.finfo(t.dtype).eps
     lost = state.alive & (uphill | negligible)
     hopeless = lost & ((state.memory.count == 0) | (state.slope == 0).all(1))
-    state = state._replace(t=t, alive=state.alive & ~hopeless)
-    if lost.any():
-        _clear(state.memory, lost)
-        direction = torch.where(_column(lost), -state.slope, state.direction)
-        state = state._replace(direction=direction, t=torch.where(lost, _first_step(state, torch.inf), t))
-    return state
+    memory = state.memory._replace(count=torch.where(lost, 0, state.memory.count))
+    state = state._replace(
+        alive=state.alive & ~hopeless,
+        memory=memory._replace(gamma=torch.where(lost, 1, memory.gamma)),
+        direction=torch.where(_column(lost), -state.slope, state.direction),
+    )
+    return state._replace(t=torch.where(lost, _first_step(state, torch.inf), t))
 
 
 def _full_step(state: LbfgsState, value: Tensor, slope: Tensor) -> LbfgsState:
@@ -132,65 +136,72 @@ def _first_step(state: LbfgsState, at_most: float) -> Tensor:
 def _accept(state: LbfgsState, accepted: Tensor, curved: Tensor, value: Tensor, slope: Tensor) -> LbfgsState:
     """Move the accepted runs to their trial points, remember the pairs of the curved ones, and turn to a new direction."""
     s, y = state.trial - state.z, slope - state.slope
-    direction = _newton_step(state.memory, accepted & state.value.isfinite() & curved, s, y, slope)
+    memory = state.memory._replace(ticks=state.memory.ticks + 1)
+    memory, dots = _remember(memory, accepted & state.value.isfinite() & curved, s, y, slope)
     return state._replace(
         z=torch.where(_column(accepted), state.trial, state.z),
         value=torch.where(accepted, value, state.value),
         slope=torch.where(_column(accepted), slope, state.slope),
-        direction=torch.where(_column(accepted), direction, state.direction),
+        direction=torch.where(_column(accepted), _newton_step(memory, slope, *dots), state.direction),
+        memory=memory,
     )
 
 
-def _newton_step(memory: Memory, new: Tensor, s: Tensor, y: Tensor, slope: Tensor) -> Tensor:
-    """Remember (s, y) for the runs in `new`; −H·slope for all: (runs, n).
+def _remember(memory: Memory, new: Tensor, s: Tensor, y: Tensor, slope: Tensor) -> tuple[Memory, tuple[Tensor, Tensor]]:
+    """The memory with (s, y) in it for the runs in `new`; and Sᵀslope and Yᵀslope, each (runs, slots in use)."""
+    run, slot, used = torch.arange(len(new), device=new.device), memory.count % memory.s.shape[1], _used(memory)
+    for pairs, youngest in ((memory.s, s), (memory.y, y)):
+        pairs[run, slot] = torch.where(_column(new), youngest, pairs[run, slot])
+    both = torch.stack([slope, y], 1)
+    (s_g, s_y), (y_g, y_y) = ((both @ pairs[:, used].mT).unbind(1) for pairs in (memory.s, memory.y))
+    sy, yy = memory.sy[:, used, used], memory.yy[:, used, used]
+    sy[run, :, slot] = torch.where(_column(new), s_y, sy[run, :, slot])
+    yy[run, :, slot] = yy[run, slot, :] = torch.where(_column(new), y_y, yy[run, slot, :])
+    gamma = s_y[run, slot] / y_y[run, slot]
+    memory = memory._replace(gamma=torch.where(new, gamma, memory.gamma), count=memory.count + new)
+    return memory, (s_g, y_g)
+
+
+def _newton_step(memory: Memory, slope: Tensor, s_g: Tensor, y_g: Tensor) -> Tensor:
+    """−H·slope for all runs, (runs, n).
 
     H = γI + [S γY] [[R⁻ᵀ(D + γYᵀY)R⁻¹, −R⁻ᵀ], [−R⁻¹, 0]] [S γY]ᵀ with R the upper triangle of SᵀY, oldest pair first, and
-    D its diagonal.
+    D its diagonal. Slots without a pair have zeros there, and ones on the diagonal of R.
     """
-    pairs, sy, yy, count, gamma = memory
-    history = pairs.shape[2]
-    run = new.nonzero()[:, 0]
-    slot = count[run] % history
-    pairs[run, 0, slot], pairs[run, 1, slot] = s[run], y[run]
-    dots = pairs.flatten(1, 2) @ torch.stack([slope, y], 2)
-    s_g, s_y, y_g, y_y = dots.unflatten(1, (2, history)).permute(1, 3, 0, 2).flatten(0, 1).unbind()
-    sy[run, :, slot] = s_y[run]
-    yy[run, :, slot] = yy[run, slot, :] = y_y[run]
-    gamma[run] = s_y[run, slot] / y_y[run, slot]
-    count[run] += 1
-
-    order = (count[:, None] + torch.arange(history, device=count.device)) % history  # oldest slot first
-    row, column = order[:, :, None], order[:, None, :]
-    each = torch.arange(len(count), device=count.device)[:, None, None]
-    R = sy[each, row, column].triu().double()
-    inner = (gamma[:, None, None] * yy)[each, row, column].double() + torch.diag_embed(R.diagonal(dim1=1, dim2=2))
-    u, w = s_g.gather(1, order)[..., None].double(), (gamma[:, None] * y_g).gather(1, order)[..., None].double()
+    used, gamma = _used(memory), _column(memory.gamma)
+    place = torch.arange(used.stop, device=slope.device)
+    filled = place < _column(memory.count)
+    order = (_column(torch.where(memory.count > used.stop, memory.count, 0)) + place) % used.stop  # oldest slot first
+    by_age = order[:, :, None] * used.stop + order[:, None, :]
+    both = filled[:, :, None] & filled[:, None, :]
+    sy, yy = (
+        torch.where(both, dots[:, used, used].flatten(1).gather(1, by_age.flatten(1)).view_as(both), 0).double()
+        for dots in (memory.sy, memory.yy)
+    )
+    u, w = (torch.where(filled, dots.gather(1, order), 0).double()[..., None] for dots in (s_g, gamma * y_g))
+    R = sy.triu() + torch.diag_embed((~filled).double())
     q = torch.linalg.solve_triangular(R, u, upper=True)
-    a = torch.linalg.solve_triangular(R.mT, inner @ q - w, upper=False)
+    inner = sy.diagonal(dim1=1, dim2=2)[..., None] * q + gamma[..., None] * (yy @ q)
+    a = torch.linalg.solve_triangular(R.mT, inner - w, upper=False)
     back = order.argsort(1)
-    a, q = (v[..., 0].to(slope.dtype).gather(1, back) for v in (a, q))
-    combined = torch.cat([a, -gamma[:, None] * q], 1)[:, None] @ pairs.flatten(1, 2)
-    return -(gamma[:, None] * slope + combined[:, 0])
+    a, q = (v[..., 0].to(slope.dtype).gather(1, back)[:, None] for v in (a, q))
+    return -(gamma * (slope - (q @ memory.y[:, used])[:, 0]) + (a @ memory.s[:, used])[:, 0])
+
+
+def _used(memory: Memory) -> slice:
+    """The slots that any run may have used so far: known without asking the device."""
+    return slice(min(memory.ticks, memory.s.shape[1]))
 
 
 def _empty_memory(z: Tensor, history: int) -> Memory:
     runs, n = z.shape
+    pairs, dots = (runs, history, n), (runs, history, history)
     return Memory(
-        pairs=z.new_zeros(runs, 2, history, n),
-        sy=torch.eye(history, dtype=z.dtype, device=z.device).repeat(runs, 1, 1),
-        yy=z.new_zeros(runs, history, history),
+        *map(z.new_zeros, (pairs, pairs, dots, dots)),
         count=torch.zeros(runs, dtype=torch.long, device=z.device),
         gamma=z.new_ones(runs),
+        ticks=0,
     )
-
-
-def _clear(memory: Memory, runs: Tensor) -> None:
-    """Forget the pairs of these runs, in place: what `_empty_memory` makes."""
-    memory.pairs.masked_fill_(runs[:, None, None, None], 0)
-    memory.yy.masked_fill_(runs[:, None, None], 0)
-    memory.sy.masked_fill_(runs[:, None, None], 0).diagonal(dim1=1, dim2=2).masked_fill_(_column(runs), 1)
-    memory.count.masked_fill_(runs, 0)
-    memory.gamma.masked_fill_(runs, 1)
 
 
 def _finite(value: Tensor, slope: Tensor) -> Tensor:

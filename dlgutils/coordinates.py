@@ -1,0 +1,50 @@
+"""Coordinates for the unknown images: the optimiser sees the same problem stretched, and the stretch decides its speed."""
+
+import math
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from dlgutils.types import Coordinates
+
+_CORNER = 4  # half waves across the image up to which photographs keep their full amplitude
+_CHROMA = 0.4  # the size of colour differences beside that of grey
+
+
+def _encode(x: Tensor) -> Tensor:
+    rows, columns, amplitude = _waves(*x.shape[-2:], x.dtype, x.device)
+    v = x - 0.5
+    grey = v.mean(-3, keepdim=True)
+    return rows @ (grey + (v - grey) / _CHROMA) @ columns.mT / amplitude
+
+
+def _decode(u: Tensor) -> Tensor:
+    rows, columns, amplitude = _waves(*u.shape[-2:], u.dtype, u.device)
+    v = rows.mT @ (u * amplitude) @ columns
+    grey = v.mean(-3, keepdim=True)
+    return 0.5 + grey + _CHROMA * (v - grey)
+
+
+@cache
+def _waves(height: int, width: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """The cosine transforms of columns and rows, and the amplitude 1/√(1 + (f/corner)²) of each frequency f."""
+    down, across = (torch.arange(n, dtype=torch.float64) for n in (height, width))
+    amplitude = (1 + (down[:, None] ** 2 + across**2) / _CORNER**2).rsqrt()
+    return tuple(t.to(device, dtype) for t in (_cosines(down), _cosines(across), amplitude))
+
+
+def _cosines(k: Tensor) -> Tensor:
+    """The orthonormal cosine transform (DCT-II) as a matrix, one frequency a row."""
+    n = len(k)
+    waves = torch.cos(math.pi / n * k[:, None] * (k + 0.5)) * math.sqrt(2 / n)
+    return torch.where(k[:, None] == 0, math.sqrt(1 / n), waves)
+
+
+white = Coordinates("white", _encode, _decode)
+"""Coordinates in which photographs are white noise: all of about equal size, none correlated, zero for mid-grey.
+
+Cosine waves over the pixels, grey and differences of colour over the channels, each divided by the amplitude that it has
+in photographs: falling like 1/f (Field 1987, doi:10.1364/JOSAA.4.002379) above four half waves across the image, and 0.4 of
+it for differences of colour. An attacker needs to know no more about the image than that it is a photograph.
+"""
