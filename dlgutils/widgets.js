@@ -50,19 +50,35 @@ function bound(model, name, control, read) {
   return control;
 }
 
-const options = (names, value = (name) => name) =>
-  names.map((name, k) => make("option", { value: value(name, k), textContent: name }));
+const options = (names) => names.map((name) => make("option", { value: name, textContent: name }));
+
+// One select for each axis along which the scenes differ; a combination that is not there moves the other axes as little as it can.
+function choosers(model) {
+  const scenes = model.get("scenes");
+  const alike = (a, b) => a.filter((value, k) => value === b[k]).length;
+  return model.get("axes").map((axis, k) => {
+    const select = make("select", {}, ...options([...new Set(scenes.map((scene) => scene[k]))]));
+    const show = () => (select.value = scenes[model.get("scene")][k]);
+    select.addEventListener("input", () => {
+      const now = scenes[model.get("scene")];
+      const there = scenes.filter((scene) => scene[k] === select.value);
+      model.set("scene", scenes.indexOf(there.reduce((a, b) => (alike(b, now) > alike(a, now) ? b : a))));
+      model.save_changes();
+    });
+    model.on("change:scene", show);
+    show();
+    return labelled(axis, select);
+  });
+}
 
 function film(model, root) {
   const shape = model.get("shape");
   const size = shape[0] * shape[1] * shape[2];
-  const scenes = model.get("scenes");
   const recovered = picture("reconstruction", shape);
   const truth = picture("the client's image", shape);
   const caption = make("p");
   let timer = null;
 
-  const scene = bound(model, "scene", make("select", {}, ...options(scenes, (_, k) => k)), Number);
   const slider = make("input", { type: "range", min: 0, max: model.get("captions")[0].length - 1, step: 1 });
   bound(model, "frame", slider, Number);
   const play = make("button", { type: "button", textContent: "Play" });
@@ -98,7 +114,7 @@ function film(model, root) {
 
   model.on("change:scene change:frame", draw);
   root.append(
-    ...(scenes.length > 1 ? [labelled("experiment", scene)] : []),
+    ...(model.get("scenes").length > 1 ? [make("div", { className: "dlg-row" }, ...choosers(model))] : []),
     make("div", { className: "dlg-row" }, labelled("frame", slider), play),
     make("div", { className: "dlg-row" }, recovered, ...(model.get("truth").byteLength ? [truth] : [])),
     caption,

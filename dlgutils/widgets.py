@@ -27,32 +27,46 @@ class _Widget(anywidget.AnyWidget):
 
 
 class Film(_Widget):
-    """A scene selector, a slider over the frames, and the pictures; make it with `film`."""
+    """Selectors of the scene, a slider over the frames, and the pictures; make it with `film`."""
 
     kind = traitlets.Unicode("film").tag(sync=True)
-    scenes = traitlets.List().tag(sync=True)  # names
+    axes = traitlets.List().tag(sync=True)  # names of what the scenes differ in, one selector each
+    scenes = traitlets.List().tag(sync=True)  # [scene][axis]: its place on each axis, in words
     captions = traitlets.List().tag(sync=True)  # [scene][frame]: what the picture shows, in words
     frames = traitlets.List().tag(sync=True)  # [scene]: bytes of its pictures, one after the other
     scene = traitlets.Int(0).tag(sync=True)
     frame = traitlets.Int(0).tag(sync=True)
 
 
-def film(results: Result | Mapping[str, Result], truth: Tensor | None = None, *, run: int = 0, image: int = 0) -> Film:
+def film(
+    results: Result | Mapping[str | tuple[str, ...], Result],
+    truth: Tensor | None = None,
+    *,
+    axes: Sequence[str] = ("experiment",),
+    run: int = 0,
+    image: int = 0,
+) -> Film:
     """The film of one run of one or several results, to scrub through, with or without a kernel.
 
-    results: one result, or several by name, between which a selector switches. truth: the client's images, (batch, ...) or
-    (runs, batch, ...), for the RMSE in the caption and the picture on the right; None hides both. It opens at the last
-    frame. About 3 KB a frame for a 32×32 image, so about 100 frames a page keep the page light.
-    Raises ValueError for no results, results of images of different shapes, and a run or image that is not there.
+    results: one result, or several by name, between which a selector switches; or by names on several `axes`, with a
+    selector each, e.g. {("grey", "default"): ..., ("noise", "wide"): ...} with axes=("start", "weights").
+    truth: the client's images, (batch, ...) or (runs, batch, ...), for the RMSE in the caption and the picture on the
+    right; None hides both. It opens at the last frame. About 3 KB a frame for a 32×32 image, so about 100 frames a page
+    keep the page light.
+    Raises ValueError for no results, results of images of different shapes, names that are not one word for each axis,
+    and a run or image that is not there.
     """
     if isinstance(results, Result):
         results = {results.attack: results}
-    _check_scenes(results, run=run, image=image)
+    scenes = {(name,) if isinstance(name, str) else tuple(name): result for name, result in results.items()}
+    _check_scenes(scenes, axes, run=run, image=image)
     target = None if truth is None else (truth[run] if truth.ndim == 5 else truth)[image]
-    pictures = [r.frames[:, run, image] for r in results.values()]
-    captions = [_captions(name, r, p, target, run) for (name, r), p in zip(results.items(), pictures, strict=True)]
+    pictures = [r.frames[:, run, image] for r in scenes.values()]
+    names = [", ".join(scene) for scene in scenes]
+    captions = [_captions(n, r, p, target, run) for n, r, p in zip(names, scenes.values(), pictures, strict=True)]
     return Film(
-        scenes=list(results),
+        axes=list(axes),
+        scenes=[list(scene) for scene in scenes],
         captions=captions,
         frames=[_bytes(p) for p in pictures],
         shape=_shape(pictures[0]),
@@ -154,16 +168,19 @@ def panel(recipes: Sequence[Attack] = (attacks.idlg, attacks.dlg, attacks.idlg_f
     return Panel(recipes)
 
 
-def _check_scenes(results: Mapping[str, Result], *, run: int, image: int) -> None:
+def _check_scenes(results: Mapping[tuple[str, ...], Result], axes: Sequence[str], *, run: int, image: int) -> None:
     if not results:
         raise ValueError("a film needs a result, got none; pass one of invert, or several by name")
-    shapes = {name: tuple(result.x.shape[2:]) for name, result in results.items()}
+    for scene in results:
+        if len(scene) != len(axes):
+            raise ValueError(f"a scene has one word for each of the axes {tuple(axes)}, got {scene}")
+    shapes = {', '.join(name): tuple(result.x.shape[2:]) for name, result in results.items()}
     if len(set(shapes.values())) > 1:
         raise ValueError(f"one film shows images of one shape, got {shapes}; make a film of each")
     for name, result in results.items():
         for what, index, there in zip(("run", "image"), (run, image), result.x.shape, strict=False):
             if not -there <= index < there:
-                raise ValueError(f"there is no {what} {index} in {name!r}, which has {what}s 0 … {there - 1}")
+                raise ValueError(f"there is no {what} {index} in {', '.join(name)!r}, which has {what}s 0 … {there - 1}")
 
 
 def _captions(name: str, result: Result, pictures: Tensor, truth: Tensor | None, run: int) -> list[str]:

@@ -72,7 +72,7 @@ def test_without_the_truth_a_film_says_nothing_of_it(result):
 def test_two_results_are_two_scenes_of_their_own_length(result):
     start = replace(result, frames=result.frames[:2], frame_steps=result.frame_steps[:2])
     film = widgets.film({"all": result, "start": start})
-    assert film.scenes == ["all", "start"]
+    assert film.scenes == [["all"], ["start"]]
     assert [len(c) for c in film.captions] == [len(pixels(f, film.shape)) for f in film.frames] == [len(result.frames), 2]
     assert film.captions[1][0].startswith("start, 0 evaluations")
 
@@ -114,6 +114,18 @@ def test_a_film_of_nothing_is_refused():
 def test_a_picture_that_is_not_there_is_refused(result, where, there):
     with pytest.raises(ValueError, match=rf"there is no {next(iter(where))} \d in 'iDLG', which has {there}"):
         widgets.film(result, **where)
+
+
+def test_scenes_may_lie_on_several_axes(result):
+    names = [("grey", "default"), ("noise", "default"), ("grey", "wide")]
+    film = widgets.film(dict.fromkeys(names, result), axes=("start", "weights"))
+    assert (film.axes, film.scenes) == (["start", "weights"], [list(name) for name in names])
+    assert film.captions[1][0].startswith("noise, default, 0 evaluations")
+
+
+def test_a_scene_has_one_word_for_each_axis(result):
+    with pytest.raises(ValueError, match=r"each of the axes \('start', 'weights'\), got \('grey',\)"):
+        widgets.film({"grey": result}, axes=("start", "weights"))
 
 
 def test_images_of_different_shapes_make_no_film(result, tiny):
