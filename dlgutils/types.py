@@ -143,8 +143,8 @@ class Result:
         text = {"format": _FORMAT, "attack": self.attack, "complete": str(self.complete), **written_by()}
         write_whole(Path(path), save(tensors, text))
 
-    @classmethod
-    def load(cls, path: str | Path) -> "Result":
+    @staticmethod
+    def load(path: str | Path) -> "Result":
         """The result that `save` wrote, on the CPU, equal to the last bit.
 
         Raises FileNotFoundError if there is no such file, and ValueError for a file that is damaged, holds something else,
@@ -160,7 +160,7 @@ class Result:
         except SafetensorError as error:
             raise ValueError(f"{path} is damaged, or no saved result ({error}); run the attack again and save it") from error
         _check_saved(path, text, tensors)
-        return cls(**tensors, attack=text["attack"], complete=text["complete"] == "True")
+        return Result(**tensors, attack=text["attack"], complete=text["complete"] == "True")
 
 
 def _tensor_names() -> list[str]:

@@ -12,13 +12,14 @@ import dlgutils
 DEFINITION = ast.FunctionDef | ast.ClassDef
 PACKAGE = Path(dlgutils.__file__).parent
 LAYERS = [
+    {"files"},
     {"types"},
-    {"data", "models", "matching", "metrics", "optimizers"},
+    {"data", "models", "matching", "metrics", "optimizers", "coordinates"},
     {"client"},
     {"labels"},
     {"attacks"},
     {"inversion"},
-    {"plots"},
+    {"plots", "sweeps"},
     {"widgets"},
 ]
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
@@ -31,6 +32,9 @@ ONLY_IN = {
     "torchvision": {"data"},
     "scipy": {"metrics"},
     "torchmetrics": {"metrics"},
+    "joblib": {"sweeps"},
+    "pandas": {"sweeps"},
+    "safetensors": {"types"},
 }
 
 
