@@ -5,7 +5,7 @@ restarts. `python -m benchmarks.recovery [RUNS]` prints a Markdown table; 120 ru
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -28,24 +28,27 @@ class Setting(NamedTuple):
     looks: tuple[int, ...]
     dropout: float = 0.0  # with masks revealed: what an attacker who reads them knows
     activation: type[nn.Module] = nn.Sigmoid
+    sharpness: tuple[float, ...] = ()  # of the rounded corners, one stage after the other: the evaluations are shared out
 
     @property
     def network(self) -> str:
         """What the network is, in words."""
+        corners = ", corners rounded" if self.sharpness else ""
         rate = f", dropout {self.dropout:g}, masks known" if self.dropout else ""
-        return f"{self.activation.__name__}, {self.initialise.__name__.removeprefix('init_')}{rate}"
+        return f"{self.activation.__name__}, {self.initialise.__name__.removeprefix('init_')}{corners}{rate}"
 
 
 def settings() -> Iterator[Setting]:
     """All rows of the table."""
     default, wide = models.init_default, models.init_uniform
     for images in ("photos", "fruits", "fashion"):
-        for initialise in (default, wide):
-            yield Setting(images, initialise, attacks.idlg, (100, 300))
-            yield Setting(images, initialise, attacks.dlg, (100, 300))
-            yield Setting(images, initialise, attacks.idlg, (100, 300), dropout=0.5)
+        for initialise, looks in ((default, (100, 300)), (wide, (100, 300, 1000))):
+            yield Setting(images, initialise, attacks.idlg, looks)
+            yield Setting(images, initialise, attacks.dlg, looks)
+            yield Setting(images, initialise, attacks.idlg, looks, dropout=0.5)
     for images in ("photos", "fruits"):
         yield Setting(images, default, attacks.idlg, (100, 300), activation=nn.ReLU)
+        yield Setting(images, default, attacks.idlg, (100, 240), activation=nn.ReLU, sharpness=(16, 32, 64, 128))
 
 
 def pool(images: str) -> du.Batch:
@@ -77,8 +80,19 @@ def rows(setting: Setting, runs: int) -> Iterator[str]:
     model, shared, secrets = zip(*(honest_round(setting, seed, everything) for seed in range(runs)), strict=True)
     x, y = torch.stack([s.x for s in secrets]), torch.stack([s.y for s in secrets])
     for steps in setting.looks:
-        result = du.invert(model[0], shared, masks_known(setting.attack), range(runs), steps=steps, frames=1)
+        result = recover(setting, model[0], shared, steps)
         yield " | ".join(["", setting.images, setting.network, setting.attack.name, str(steps), *scores(result, x, y), ""])
+
+
+def recover(setting: Setting, model: nn.Module, shared: Sequence[du.Shared], steps: int) -> du.Result:
+    """The last result of an attack in stages, each starting from the images of the one before; usually there is one."""
+    attack, x = masks_known(setting.attack), None
+    attackers = [models.rounded(model, sharpness) for sharpness in setting.sharpness] or [model]
+    for attacker in attackers:
+        steps_here = steps // len(attackers)
+        result = du.invert(attacker, shared, attack, range(len(shared)), start=x, steps=steps_here, frames=1)
+        x = result.x
+    return result
 
 
 def scores(result: du.Result, x: Tensor, y: Tensor) -> list[str]:

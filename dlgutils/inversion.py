@@ -32,6 +32,7 @@ def invert(
     attack: Attack,
     generator: Generator | Sequence[int] | None = None,
     *,
+    start: Tensor | None = None,
     steps: int = 300,
     frames: int = 24,
     chunk: int = 256,
@@ -46,7 +47,8 @@ def invert(
 
     generator: on the CPU; it draws the seeds of the runs. Or the seeds themselves, one for each run: then run k is the
     same alone, `invert(model, shared[k], attack, [result.seeds[k]])`.
-    steps: evaluations of the matching loss and its slope. frames: the most pictures in the film after the start, at
+    start: images to start from in place of the attack's own, (runs, batch, channels, height, width), such as the `x` of
+    another result. steps: evaluations of the matching loss and its slope. frames: the most pictures in the film after the start, at
     steps that grow like squares. chunk: the most runs at once, which bounds the memory; when it does not suffice, the
     chunk is halved with a warning. progress: show a tqdm bar. watch: called after every evaluation with the runs of the
     chunk, may stop the attack. Ctrl-C, or a watch that answers true, returns what was found so far with `complete=False`.
@@ -56,20 +58,20 @@ def invert(
     that is none of the CPU. Raises MemoryError if even one run is too large.
     """
     rounds = [shared] if isinstance(shared, Shared) else list(shared)
-    _check(model, rounds, steps=steps, frames=frames, chunk=chunk)
+    _check(model, rounds, start, steps=steps, frames=frames, chunk=chunk)
     seeds = _seeds(generator, len(rounds))
     like = next(iter(rounds[0].gradient.values()))
     model = copy.deepcopy(model).to(like)
     parts: list[Result] = []
     with _one_thread(like), tqdm(total=steps * len(rounds), desc=attack.name, disable=not progress) as bar:
-        start = 0
-        while start < len(rounds):
-            here = slice(start, start + chunk)
+        done = 0
+        while done < len(rounds):
+            here = slice(done, done + chunk)
             going_on = all(part.complete for part in parts)
             try:
-                problem = _Problem(model, rounds[here], attack, seeds[here])
+                problem = _Problem(model, rounds[here], attack, seeds[here], None if start is None else start[here])
                 parts.append(_descend(problem, steps if going_on else 0, _spread(steps, frames), bar, watch))
-                start += chunk
+                done += chunk
             except RuntimeError as error:
                 if not _lacks_memory(error):
                     raise
@@ -80,7 +82,9 @@ def invert(
 class _Problem:
     """What the attacker minimises: many independent functions of z, (runs, n), one for each run."""
 
-    def __init__(self, model: nn.Module, rounds: Sequence[Shared], attack: Attack, seeds: Sequence[int]):
+    def __init__(
+        self, model: nn.Module, rounds: Sequence[Shared], attack: Attack, seeds: Sequence[int], start: Tensor | None
+    ):
         self.model, self.rounds, self.attack = model, rounds, attack
         self.generators = [None if seed < 0 else Generator().manual_seed(seed) for seed in seeds]
         self.given = _Given(
@@ -89,6 +93,8 @@ class _Problem:
             _stack([s.gradient for s in rounds]),
         )
         guesses = [attack.start(model, s, g) for s, g in zip(rounds, self.generators, strict=True)]
+        if start is not None:
+            guesses = [{**guess, "x": x.to(guess["x"])} for guess, x in zip(guesses, start, strict=True)]
         if attack.coordinates:
             guesses = [{**guess, "x": attack.coordinates.encode(guess["x"])} for guess in guesses]
         self.start, self.unflatten = _flatten(_stack(guesses))
@@ -248,7 +254,7 @@ def _halved(chunk: int) -> int:
     return chunk // 2
 
 
-def _check(model: nn.Module, rounds: Sequence[Shared], *, steps: int, frames: int, chunk: int) -> None:
+def _check(model: nn.Module, rounds: Sequence[Shared], start: Tensor | None, *, steps: int, frames: int, chunk: int) -> None:
     for name, number in (("steps", steps), ("frames", frames), ("chunk", chunk), ("rounds", len(rounds))):
         if number < 1:
             raise ValueError(f"an attack needs at least 1 of {name}, got {number}")
@@ -257,6 +263,9 @@ def _check(model: nn.Module, rounds: Sequence[Shared], *, steps: int, frames: in
     for what, kinds in (("dtypes", dtypes), ("shapes", {tuple(shared.x_shape) for shared in rounds})):
         if len(kinds) > 1:
             raise ValueError(f"rounds of different {what}, {sorted(kinds)}, cannot run together; invert them one by one")
+    wanted = (len(rounds), *rounds[0].x_shape)
+    if start is not None and start.shape != wanted:
+        raise ValueError(f"a start for these rounds has the shape {wanted}, runs first, got {tuple(start.shape)}")
 
 
 def _seeds(generator: Generator | Sequence[int] | None, runs: int) -> list[int]:

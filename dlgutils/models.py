@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.nn.functional import softplus
 
 from dlgutils.types import Tensors
 
@@ -94,6 +95,40 @@ def expose_dropout(model: nn.Module, x_shape: tuple[int, ...]) -> nn.Module:
                 "only nn.Dropout layers called once can be exposed: use one nn.Dropout per place"
             )
         _replace(model, layer, _exposed(name, layer.p, shapes[name][0]).to(like))
+    return model
+
+
+class RoundedReLU(nn.Module):
+    """ReLU with a rounded corner: softplus, over 1/sharpness of the root mean square of what comes in."""
+
+    def __init__(self, sharpness: float = 16.0):
+        super().__init__()
+        if not sharpness > 0:
+            raise ValueError(f"sharpness must be positive, got {sharpness}")
+        self.sharpness = sharpness
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape; returns the same shape."""
+        width = (x.square().mean() + torch.finfo(x.dtype).tiny).sqrt() / self.sharpness
+        return width * softplus(x / width)
+
+
+def rounded(model: nn.Module, sharpness: float = 16.0) -> nn.Module:
+    """A copy of `model` in which every `nn.ReLU` is a `RoundedReLU`: a model for the attacker, with the same parameters.
+
+    The slope of ReLU jumps where a unit switches on, and the slope of the matching loss, which autograd computes between
+    the jumps, does not see them; rounded corners let an optimiser see that a unit is about to switch. The larger
+    `sharpness`, the nearer to the client's network. Raises ValueError for a model without `nn.ReLU` layers.
+    """
+    model = copy.deepcopy(model)
+    corners = [layer for layer in model.modules() if isinstance(layer, nn.ReLU)]
+    if not corners:
+        raise ValueError(
+            f"this {type(model).__name__} has no nn.ReLU layer to round; functional calls such as F.relu(x) cannot be seen: "
+            "make them layers, or attack the model as it is"
+        )
+    for layer in corners:
+        _replace(model, layer, RoundedReLU(sharpness))
     return model
 
 

@@ -174,7 +174,7 @@ def _check_scenes(results: Mapping[tuple[str, ...], Result], axes: Sequence[str]
     for scene in results:
         if len(scene) != len(axes):
             raise ValueError(f"a scene has one word for each of the axes {tuple(axes)}, got {scene}")
-    shapes = {', '.join(name): tuple(result.x.shape[2:]) for name, result in results.items()}
+    shapes = {", ".join(name): tuple(result.x.shape[2:]) for name, result in results.items()}
     if len(set(shapes.values())) > 1:
         raise ValueError(f"one film shows images of one shape, got {shapes}; make a film of each")
     for name, result in results.items():

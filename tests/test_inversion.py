@@ -56,6 +56,15 @@ def test_dlg_recovers_photograph_and_label(seeded):
     assert metrics.mse(result.x, truth).median() < 1e-2
 
 
+def test_rounded_corners_recover_photographs_from_relu(seeded):
+    """Slow (about 5 s). Measured: rounded 4 of 4, and none or one of 4 by who takes ReLU as it is."""
+    model, rounds, truth = rounds_of(NAMES[:4], seeded, activation=nn.ReLU)
+    plain, rounded = (invert(m, rounds, attacks.idlg, steps=100) for m in (model, models.rounded(model)))
+    assert metrics.mse(rounded.x, truth).median() < 0.5 * metrics.mse(plain.x, truth).median()
+    sharper = invert(models.rounded(model, 64), rounds, attacks.idlg, start=rounded.x, steps=60)
+    assert metrics.mse(sharper.x, truth).median() < metrics.mse(rounded.x, truth).median() < 1e-2
+
+
 def test_dlg_recovers_two_photographs_of_one_batch_in_some_order(seeded):
     """Measured: both MSE below 8e-3 for seeds 0 to 2."""
     gen, pair = seeded(0), data.photos("cat", "coffee")
@@ -94,6 +103,20 @@ def test_fresh_masks_are_no_straw_man(seeded):
 
 
 # Runs
+
+
+@pytest.mark.parametrize("chunk", [2, 1])
+def test_a_run_may_start_from_an_image(chunk, tiny, seeded):
+    model, rounds = tiny().model, [tiny(k).shared for k in range(2)]
+    x = torch.rand(2, 1, 1, 8, 8, generator=seeded(0), dtype=torch.float64)
+    result = invert(model, rounds, attacks.dlg, start=x, steps=1, chunk=chunk)
+    torch.testing.assert_close(result.frames[0], x)
+
+
+def test_a_start_of_another_shape_is_refused(tiny):
+    model, _, shared = tiny()
+    with pytest.raises(ValueError, match=r"shape \(2, 1, 1, 8, 8\), runs first, got \(1, 1, 8, 8\)"):
+        invert(model, [shared] * 2, attacks.idlg, start=torch.zeros(1, 1, 8, 8))
 
 
 def test_restarts_start_apart(tiny, seeded):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from dlgutils import Batch, labels, models, share
+from dlgutils import Batch, Shared, labels, models, share
 
 RULES = [labels.by_sign, labels.by_row_sum]
 SHAPE = (1, 4, 4)
@@ -142,3 +142,13 @@ def test_without_a_linear_layer_there_is_no_row_to_sum(seeded):
     with pytest.raises(ValueError, match=r"no linear classifier among \['0\.weight', '0\.bias'\]"):
         labels.by_row_sum(shared)
     assert labels.by_sign(shared).tolist() == [3]
+
+
+def test_a_saturated_network_still_tells_the_label():
+    """With a probability of 1 − 4e-7, float32 rounds δ by as much as a tenth of itself: no sign of noise."""
+    z = torch.tensor([[0.0, 15.0, -1.0, 0.3]])
+    b = torch.zeros(4, requires_grad=True)
+    (delta,) = torch.autograd.grad(torch.nn.functional.cross_entropy(z + b, torch.tensor([1])), b)
+    shared = Shared({"fc.bias": b.detach()}, {"fc.bias": delta}, (1, 1, 8, 8))
+    assert delta.sum().abs() > 1e-3 * delta.abs().sum()
+    assert labels.by_sign(shared).tolist() == [1]

@@ -253,3 +253,40 @@ def test_a_dropout_that_keeps_nothing_is_named():
 def test_exposing_with_a_wrong_shape_names_it():
     with pytest.raises(ValueError, match=r"\(1, 9, 9\)"):
         models.expose_dropout(Nested(), (1, 9, 9))
+
+
+# Rounded corners
+
+
+@given(st.integers(0, 100), st.floats(1, 1000))
+def test_a_rounded_corner_is_near_relu(seed, sharpness):
+    """softplus lies above ReLU, by at most log 2 widths, at the corner; the width is the rms over the sharpness."""
+    x = torch.randn(50, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    apart = models.RoundedReLU(sharpness)(x) - x.relu()
+    assert (apart >= -1e-12).all()
+    assert apart.max() <= 0.7 * x.square().mean().sqrt() / sharpness
+
+
+def test_rounding_follows_the_size_of_what_comes_in():
+    layer, x = models.RoundedReLU(), torch.randn(50, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    torch.testing.assert_close(layer(1000 * x), 1000 * layer(x))
+    assert layer(torch.zeros(5)).isfinite().all()
+
+
+def test_rounded_has_the_same_parameters_and_leaves_the_model_alone():
+    model = models.lenet(activation=nn.ReLU)
+    soft = models.rounded(model, 32)
+    assert [n for n, _ in soft.named_parameters()] == [n for n, _ in model.named_parameters()]
+    assert sum(isinstance(layer, models.RoundedReLU) and layer.sharpness == 32 for layer in soft.modules()) == 3
+    assert sum(isinstance(layer, nn.ReLU) for layer in model.modules()) == 3
+
+
+def test_a_model_without_corners_is_refused():
+    with pytest.raises(ValueError, match=r"this LeNet has no nn\.ReLU layer to round; functional calls"):
+        models.rounded(models.lenet())
+
+
+@pytest.mark.parametrize("sharpness", [0, -1.0, float("nan")])
+def test_sharpness_is_positive(sharpness):
+    with pytest.raises(ValueError, match=f"sharpness must be positive, got {sharpness}"):
+        models.RoundedReLU(sharpness)
