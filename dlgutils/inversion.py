@@ -48,10 +48,12 @@ def invert(
     generator: on the CPU; it draws the seeds of the runs. Or the seeds themselves, one for each run: then run k is the
     same alone, `invert(model, shared[k], attack, [result.seeds[k]])`.
     start: images to start from in place of the attack's own, (runs, batch, channels, height, width), such as the `x` of
-    another result. steps: evaluations of the matching loss and its slope. frames: the most pictures in the film after the start, at
-    steps that grow like squares. chunk: the most runs at once, which bounds the memory; when it does not suffice, the
-    chunk is halved with a warning. progress: show a tqdm bar. watch: called after every evaluation with the runs of the
-    chunk, may stop the attack. Ctrl-C, or a watch that answers true, returns what was found so far with `complete=False`.
+    another result.
+    steps: evaluations of the matching loss and its slope. frames: the most pictures in the film after the start, at
+    steps that grow like squares. progress: show a tqdm bar.
+    chunk: the most runs at once, which bounds the memory; when it does not suffice, it is halved with a warning.
+    watch: called after every evaluation with the runs of the chunk; may stop the attack. Ctrl-C, or a watch that answers
+    true, returns what was found so far with `complete=False`.
     Device and dtype are those of the gradients; the attacker works on a copy of `model` moved there.
     Raises ValueError for gradients that are not of this model, not finite or all zero, for rounds of different shapes,
     for steps, frames or chunk below 1, for an attack that draws random numbers without a generator, and for a generator
