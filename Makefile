@@ -10,7 +10,7 @@ export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help book test lint unit notebooks browser pages bench lab serve format repository clean
+.PHONY: help book test lint unit notebooks browser pages bench rates lab serve format repository clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,8 +70,11 @@ pages: $(READY) browser ## the built book in a real browser
 	@echo "== the pages in a browser"
 	$(BIN)/python -m pytest tests/browser
 
-bench: $(READY) ## ours beside the public reference loops
-	$(BIN)/python -m benchmarks
+bench: $(READY) ## how fast: ours beside the public reference loop, about 20 minutes
+	$(BIN)/python -m benchmarks.speed
+
+rates: $(READY) ## how often: success rates with intervals, about an hour
+	$(BIN)/python -m benchmarks.recovery
 
 # For authors --------------------------------------------------------------------------------------------------
 

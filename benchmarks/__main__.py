@@ -1,3 +1,0 @@
-from benchmarks import recovery
-
-recovery.main()

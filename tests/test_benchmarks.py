@@ -1,0 +1,50 @@
+"""The benchmarks run, on a few runs and evaluations; what they measure is in benchmarks/RESULTS.md."""
+
+from itertools import islice
+
+import pytest
+import torch
+
+from benchmarks import recovery, reference, speed
+from dlgutils import attacks, invert, metrics
+
+SETTINGS = list(recovery.settings())
+
+
+@pytest.mark.parametrize("setting", SETTINGS[::5], ids=lambda s: f"{s.images}, {s.network}, {s.attack.name}")
+def test_a_row_of_rates_counts_every_run(setting):
+    rows = list(recovery.rows(setting._replace(looks=(4, 8)), 2))
+    assert [row.split(" | ")[4] for row in rows] == ["4", "8"]
+    assert all(row.count("of 2") == 3 for row in rows)
+
+
+def test_runs_are_drawn_and_not_chosen():
+    everything = recovery.pool("photos")
+    drawn = [recovery.honest_round(SETTINGS[0], seed, everything)[2].x for seed in range(8)]
+    again = recovery.honest_round(SETTINGS[0], 3, everything)[2].x
+    assert len({float(x.sum()) for x in drawn}) > 3
+    assert drawn[3].equal(again)
+
+
+def test_the_reference_loop_is_the_reference_recipe():
+    """The same start, image after one iteration of up to 20 evaluations; the loop's history goes on where ours does."""
+    model, shared, _ = recovery.honest_round(speed.WIDE, 0, recovery.pool("photos"))
+    x, evaluations = next(reference.iterations(model, shared, torch.Generator().manual_seed(5)))
+    start = torch.randn(shared.x_shape, generator=torch.Generator().manual_seed(5))
+    ours = invert(model, shared, attacks.idlg_reference, [0], start=start[None], steps=evaluations + 1)
+    assert evaluations == 20
+    assert metrics.rmse(ours.frames[-1, 0], x).item() < 0.05
+
+
+def test_the_reference_loop_stops_at_its_budget():
+    model, shared, _ = recovery.honest_round(speed.DEFAULT, 0, recovery.pool("photos"))
+    assert len(list(islice(reference.iterations(model, shared, torch.Generator().manual_seed(0), most=2), 9))) == 2
+
+
+def test_tables_hold_measured_rows(monkeypatch, capsys):
+    monkeypatch.setattr(speed, "REPEATS", 1)
+    monkeypatch.setattr(speed, "STEPS", 3)
+    speed.table("(d) Growth", ("runs", "ms"), [(2, speed.ours(2, "cpu", size=16, batch=2))])
+    head, rule, row = capsys.readouterr().out.strip().splitlines()[-3:]
+    assert (head, rule) == ("| runs | ms |", "|---|---|")
+    assert float(row.split("|")[2]) > 0
