@@ -65,7 +65,7 @@ def invert(
     like = next(iter(rounds[0].gradient.values()))
     model = copy.deepcopy(model).to(like)
     parts: list[Result] = []
-    with _one_thread(like), tqdm(total=steps * len(rounds), desc=attack.name, disable=not progress) as bar:
+    with _one_thread(like), _bar(attack, steps * len(rounds), progress) as bar:
         done = 0
         while done < len(rounds):
             here = slice(done, done + chunk)
@@ -312,6 +312,10 @@ def _flatten(guess: Mapping[str, Tensor]) -> tuple[Tensor, Callable[[Tensor], Te
 def _spread(steps: int, frames: int) -> set[int]:
     """`frames` numbers of evaluations up to `steps`, growing like squares: the picture changes most at first."""
     return {max(1, round(steps * (k / frames) ** 2)) for k in range(1, frames + 1)}
+
+
+def _bar(attack: Attack, total: int, progress: bool) -> tqdm:
+    return tqdm(total=total, desc=attack.name, unit=" evaluations", unit_scale=True, disable=not progress)
 
 
 @contextmanager
