@@ -46,6 +46,9 @@ def settings() -> Iterator[Setting]:
             yield Setting(images, initialise, attacks.idlg, looks)
             yield Setting(images, initialise, attacks.dlg, looks)
             yield Setting(images, initialise, attacks.idlg, looks, dropout=0.5)
+    for initialise in (default, wide):
+        yield Setting("photos", initialise, attacks.idlg_reference, (2000,))
+        yield Setting("photos", initialise, attacks.dlg_reference, (2000,))
     for images in ("photos", "fruits"):
         yield Setting(images, default, attacks.idlg, (100, 300), activation=nn.ReLU)
         yield Setting(images, default, attacks.idlg, (100, 240), activation=nn.ReLU, sharpness=(16, 32, 64, 128))
