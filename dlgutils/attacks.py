@@ -28,6 +28,12 @@ def noise(_: nn.Module, shared: Shared, generator: Generator | None) -> Tensors:
     return {"x": torch.randn(shared.x_shape, generator=_needed(generator)).to(_like(shared))}
 
 
+def pink(_: nn.Module, shared: Shared, generator: Generator | None) -> Tensors:
+    """Start from pink noise: random clouds with the amplitudes of photographs, for restarts in white coordinates."""
+    u = torch.randn(shared.x_shape, generator=_needed(generator)).to(_like(shared))
+    return {"x": coordinates.white.decode(u)}
+
+
 def undecided(start: Start) -> Start:
     """The same start, and the label to be found as well: all classes alike, apart by N(0, 0.01²) noise in a batch."""
 

@@ -41,9 +41,10 @@ def invert(
 ) -> Result:
     """Reconstruct images from shared gradients by gradient matching: a `Result`, one run per `Shared`.
 
-    Images, seeds, restarts and initialisations are all the same axis: pass a list, e.g. `[shared] * 4` for four
-    restarts; all must have the same shapes. Every run has its own optimiser state and its own generator, so no run changes
-    another; one whose loss is not finite tries shorter steps (line search) or stops where it is.
+    Images, seeds, restarts and initialisations are all the same axis: pass a list, e.g. `[shared] * 4` for four restarts
+    of an attack whose start is random, such as `attacks.pink`; all must have the same shapes. Every run has its own
+    optimiser state and its own generator, so no run changes another; one whose loss is not finite tries shorter steps
+    (line search) or stops where it is.
 
     generator: on the CPU; it draws the seeds of the runs. Or the seeds themselves, one for each run: then run k is the
     same alone, `invert(model, shared[k], attack, [result.seeds[k]])`.

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dlgutils import Attack, attacks, invert
+from dlgutils import Attack, Shared, attacks, invert
 from dlgutils.types import nothing
 
 RECIPES = [recipe for recipe in vars(attacks).values() if isinstance(recipe, Attack)]
@@ -256,3 +256,38 @@ def test_a_gpu_starts_where_the_cpu_starts(attack, tiny):
     assert {t.device.type for t in (gpu.x, gpu.y, gpu.loss, gpu.frames)} == {"cuda"}
     assert gpu.frames[0].cpu().equal(cpu.frames[0])
     torch.testing.assert_close(gpu.loss[:, :4].cpu(), cpu.loss[:, :4], rtol=1e-6, atol=1e-12)
+
+
+# Starts
+
+
+@pytest.mark.parametrize("start", [attacks.uniform, attacks.noise, attacks.pink], ids=lambda s: s.__name__)
+def test_random_starts_need_a_generator_and_follow_it(start, tiny, seeded):
+    model, _, shared = tiny()
+    one, again, other = (start(model, shared, seeded(seed))["x"] for seed in (0, 0, 1))
+    assert one.equal(again)
+    assert not one.equal(other)
+    assert (one.shape, one.dtype) == (shared.x_shape, torch.float64)
+    with pytest.raises(ValueError, match=r"drawn from a generator; pass torch\.Generator\(\)"):
+        start(model, shared, None)
+
+
+def test_pink_noise_is_smoother_than_noise_and_lies_about_grey(seeded):
+    shared = replace(_large(), x_shape=(1, 3, 32, 32))
+    for start, smooth in ((attacks.pink, True), (attacks.noise, False)):
+        x = start(None, shared, seeded(0))["x"]
+        steps = (x[..., 1:] - x[..., :-1]).std() / x.std()
+        assert (steps < 1) == smooth
+    assert 0.1 < attacks.pink(None, shared, seeded(0))["x"].std() < 0.3
+
+
+def _large():
+    return Shared({}, {"fc.bias": torch.zeros(12)}, ())
+
+
+def test_undecided_gives_every_class_the_same_chance(tiny, seeded):
+    model, _, shared = tiny()
+    guess = attacks.undecided(attacks.pink)(model, shared, seeded(0))
+    assert (guess["logits"] == 0).all()
+    assert guess["logits"].shape == (1, 4)
+    assert guess["x"].equal(attacks.pink(model, shared, seeded(0))["x"])
