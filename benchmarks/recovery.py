@@ -1,7 +1,7 @@
 """How many images come back? Success rates with Wilson intervals: set of images × initialisation × attack × evaluations.
 
 Run k of a row has seed k, which draws the image, the weights, the mask and the start; no image is chosen. One run each, no
-restarts. `python -m benchmarks.recovery [RUNS]` prints a Markdown table; 120 runs a row by default.
+restarts. `python -m benchmarks.recovery` prints a Markdown table: 120 runs a row, 24 of the reference loops, which are slow.
 """
 
 import sys
@@ -26,6 +26,7 @@ class Setting(NamedTuple):
     initialise: Callable[[nn.Module, Generator], nn.Module]
     attack: du.Attack
     looks: tuple[int, ...]
+    runs: int = 120
     dropout: float = 0.0  # with masks revealed: what an attacker who reads them knows
     activation: type[nn.Module] = nn.Sigmoid
     sharpness: tuple[float, ...] = ()  # of the rounded corners, one stage after the other: the evaluations are shared out
@@ -47,8 +48,8 @@ def settings() -> Iterator[Setting]:
             yield Setting(images, initialise, attacks.dlg, looks)
             yield Setting(images, initialise, attacks.idlg, looks, dropout=0.5)
     for initialise in (default, wide):
-        yield Setting("photos", initialise, attacks.idlg_reference, (2000,))
-        yield Setting("photos", initialise, attacks.dlg_reference, (2000,))
+        yield Setting("photos", initialise, attacks.idlg_reference, (2000,), runs=24)
+        yield Setting("photos", initialise, attacks.dlg_reference, (2000,), runs=24)
     for images in ("photos", "fruits"):
         yield Setting(images, default, attacks.idlg, (100, 300), activation=nn.ReLU)
         yield Setting(images, default, attacks.idlg, (100, 240), activation=nn.ReLU, sharpness=(16, 32, 64, 128))
@@ -77,10 +78,10 @@ def masks_known(attack: du.Attack) -> du.Attack:
     return replace(attack, read=lambda model, shared: {**attack.read(model, shared), **(shared.masks or {})})
 
 
-def rows(setting: Setting, runs: int) -> Iterator[str]:
+def rows(setting: Setting) -> Iterator[str]:
     """Measured rows of the table, one for each look."""
     everything = pool(setting.images)
-    model, shared, secrets = zip(*(honest_round(setting, seed, everything) for seed in range(runs)), strict=True)
+    model, shared, secrets = zip(*(honest_round(setting, seed, everything) for seed in range(setting.runs)), strict=True)
     x, y = torch.stack([s.x for s in secrets]), torch.stack([s.y for s in secrets])
     for steps in setting.looks:
         result = recover(setting, model[0], shared, steps)
@@ -105,14 +106,14 @@ def scores(result: du.Result, x: Tensor, y: Tensor) -> list[str]:
     return [*map(str, rates), f"{mse.median():.1e}"]
 
 
-def main(runs: int = 120) -> None:
+def main() -> None:
     """Print the whole table."""
-    print(f"torch {torch.__version__}, {runs} runs a row\n\n| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}", flush=True)
+    print(f"torch {torch.__version__}\n\n| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}", flush=True)
     for setting in tqdm(list(settings()), desc="recovery"):
-        for row in rows(setting, runs):
+        for row in rows(setting):
             tqdm.write(row.strip(), file=sys.stdout)
             sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main()

@@ -13,7 +13,7 @@ SETTINGS = list(recovery.settings())
 
 @pytest.mark.parametrize("setting", SETTINGS[::5], ids=lambda s: f"{s.images}, {s.network}, {s.attack.name}")
 def test_a_row_of_rates_counts_every_run(setting):
-    rows = list(recovery.rows(setting._replace(looks=(4, 8)), 2))
+    rows = list(recovery.rows(setting._replace(looks=(4, 8), runs=2)))
     assert [row.split(" | ")[4] for row in rows] == ["4", "8"]
     assert all(row.count("of 2") == 3 for row in rows)
 
