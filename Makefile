@@ -70,7 +70,7 @@ pages: $(READY) browser ## the built book in a real browser
 	@echo "== the pages in a browser"
 	$(BIN)/python -m pytest tests/browser
 
-bench: $(READY) ## how fast: ours beside the public reference loop, about 20 minutes
+bench: $(READY) ## how fast: ours beside the public reference loop, about 15 minutes
 	$(BIN)/python -m benchmarks.speed
 
 rates: $(READY) ## how often: success rates with intervals, about an hour

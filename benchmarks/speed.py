@@ -24,7 +24,7 @@ STEPS = 100
 REPEATS = 3
 RUNS = (1, 16, 64, 256)
 SUCCESS = 1e-3  # MSE
-IMAGES = 24  # of table (b)
+IMAGES = 12  # of table (b)
 DEFAULT = recovery.Setting("photos", models.init_default, attacks.idlg, (100,))
 WIDE = recovery.Setting("photos", models.init_uniform, attacks.idlg, (300,))
 
