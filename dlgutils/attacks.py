@@ -105,8 +105,9 @@ dlg = Attack(
 )
 """Deep Leakage from Gradients: image and label are optimised together (Zhu, Liu & Han 2019, arXiv:1906.08935).
 
-The idea is theirs; the optimiser is the robust one of this library: mid-grey start, loss in units of ‖g‖², line search,
-coordinates in which photographs are white.
+The idea is theirs; the optimiser is the robust one of this library: mid-grey start, line search without absolute
+tolerances, coordinates in which photographs are white; the loss is in units of ‖g‖², so that runs can be compared. For
+restarts: `replace(dlg, start=undecided(pink))`.
 In a batch of several images, equal guesses would have equal slopes and stay equal, so N(0, 0.01²) noise from the generator
 moves them apart: a batch needs a generator, one image does not.
 """
