@@ -43,7 +43,7 @@ def settings() -> Iterator[Setting]:
     """All rows of the table."""
     default, wide = models.init_default, models.init_uniform
     for images in ("photos", "fruits", "fashion"):
-        for initialise, looks in ((default, (100, 300)), (wide, (100, 300, 1000))):
+        for initialise, looks in ((default, (100, 300)), (wide, (100, 300, 600))):
             yield Setting(images, initialise, attacks.idlg, looks)
             yield Setting(images, initialise, attacks.dlg, looks)
             yield Setting(images, initialise, attacks.idlg, looks, dropout=0.5)
