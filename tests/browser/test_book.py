@@ -133,6 +133,18 @@ def test_choices_change_the_picture(chapter):
             assert shown(film) != before
 
 
+def test_choices_on_several_axes_do_not_move_each_other(chapter):
+    """Every film of the book has a scene for each combination."""
+    for film in chapter.page.locator(".dlg-film").all():
+        chosen = []
+        for choice in film.locator("select").all():
+            chosen.append(choice.locator("option").last.inner_text())
+            choice.select_option(chosen[-1])
+        chapter.page.wait_for_timeout(100)
+        assert [choice.input_value() for choice in film.locator("select").all()] == chosen
+        expect(film.locator("[aria-live]")).to_have_text(re.compile("^" + re.escape(", ".join(chosen))))
+
+
 def test_panels_say_that_they_need_a_kernel(chapter):
     for panel in chapter.page.locator(".dlg-panel").all():
         expect(panel).to_contain_text(re.compile(r"needs a .*kernel", re.IGNORECASE))
