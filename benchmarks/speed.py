@@ -29,13 +29,14 @@ DEFAULT = recovery.Setting("photos", models.init_default, attacks.idlg, (100,))
 WIDE = recovery.Setting("photos", models.init_uniform, attacks.idlg, (300,))
 
 PEAK = """
-import resource, sys, torch
+import sys, torch
+from pathlib import Path
 from benchmarks import speed
 torch.set_num_threads(1)
 runs = int(sys.argv[1])
 if runs:
     speed.attack(*speed.rounds(runs, 32, 1, "cpu"), steps=speed.STEPS)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line))
 """
 
 
@@ -119,7 +120,7 @@ def to(shared: du.Shared, device: str) -> du.Shared:
 
 
 def peak(runs: int) -> float:
-    """Megabytes that a process of its own needed at most."""
+    """Megabytes that a process of its own needed at most (on Linux)."""
     out = subprocess.run([sys.executable, "-c", PEAK, str(runs)], capture_output=True, text=True, check=True).stdout
     return int(out) / 1024
 

@@ -1,6 +1,7 @@
 """The benchmarks run, on a few runs and evaluations; what they measure is in benchmarks/RESULTS.md."""
 
 from itertools import islice
+from pathlib import Path
 
 import pytest
 import torch
@@ -48,3 +49,10 @@ def test_tables_hold_measured_rows(monkeypatch, capsys):
     head, rule, row = capsys.readouterr().out.strip().splitlines()[-3:]
     assert (head, rule) == ("| runs | ms |", "|---|---|")
     assert float(row.split("|")[2]) > 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read where Linux keeps it")
+def test_more_runs_need_more_memory(monkeypatch):
+    """Slow (about 10 s): two processes that import torch."""
+    monkeypatch.setattr(speed, "PEAK", speed.PEAK.replace("speed.STEPS", "2"))
+    assert speed.peak(64) > speed.peak(0) + 64
