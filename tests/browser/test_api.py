@@ -6,16 +6,17 @@ import pkgutil
 import pytest
 
 import dlgutils
+from dlgutils.types import Coordinates
 
 MODULES = [f"dlgutils.{module.name}" for module in pkgutil.iter_modules(dlgutils.__path__)]
 
 
 def public(module: str) -> set[str]:
-    """Functions, classes and recipes defined in a module."""
+    """Functions, classes, recipes and coordinates defined in a module."""
     things = vars(importlib.import_module(module)).items()
     defined = {name for name, thing in things if getattr(thing, "__module__", "") == module}
-    recipes = {name for name, thing in things if isinstance(thing, dlgutils.Attack)}
-    return {name for name in defined | recipes if not name.startswith("_")}
+    values = {name for name, thing in things if isinstance(thing, dlgutils.Attack | Coordinates)}
+    return {name for name in defined | values if not name.startswith("_")}
 
 
 @pytest.mark.parametrize("module", MODULES)
