@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from operator import index
 from typing import NamedTuple
 
 import torch
@@ -277,14 +278,16 @@ def _seeds(generator: Generator | Sequence[int] | None, runs: int) -> list[int]:
         return [-1] * runs
     if isinstance(generator, Generator) and generator.device.type == "cpu":
         return torch.randint(2**62, (runs,), generator=generator).tolist()
-    if not isinstance(generator, Sequence | Tensor) or not all(isinstance(s, int) for s in list(generator)):
+    try:
+        seeds = [index(seed) for seed in generator]
+    except TypeError as error:
         raise ValueError(
             f"an attack draws from a generator on the CPU, got {generator!r}; pass torch.Generator().manual_seed(0), "
             "or a list of seeds, one for each run"
-        )
-    if len(generator) != runs:
-        raise ValueError(f"{len(generator)} seeds came for {runs} runs; pass one for each, or a generator for them all")
-    return list(generator)
+        ) from error
+    if len(seeds) != runs:
+        raise ValueError(f"{len(seeds)} seeds came for {runs} runs; pass one for each, or a generator for them all")
+    return seeds
 
 
 def _stack(runs: Sequence[Tensors]) -> dict[str, Tensor]:

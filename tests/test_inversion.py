@@ -130,7 +130,7 @@ def test_restarts_start_apart(tiny, seeded):
 def test_a_run_can_be_repeated_alone_with_its_own_seed(given, tiny):
     model, _, shared = tiny()
     together = invert(model, [shared] * 3, attacks.idlg_reference, given, steps=4)
-    alone = invert(model, shared, attacks.idlg_reference, together.seeds[2:].tolist(), steps=4)
+    alone = invert(model, shared, attacks.idlg_reference, [together.seeds[2]], steps=4)
     assert together.run(2).frames[0].equal(alone.frames[0])
     assert together.run(2).seeds.equal(alone.seeds)
     torch.testing.assert_close(together.run(2).loss, alone.loss)
