@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Generator, Tensor, nn
 
-from dlgutils import coordinates, labels, matching, models, optimizers
+from dlgutils import coordinates, labels, masks, matching, models, optimizers
 from dlgutils.types import Attack, Candidate, Shared, Tensors
 
 Start = Callable[[nn.Module, Shared, Generator | None], Tensors]
@@ -80,11 +80,43 @@ def _masks(guess: Tensors) -> Tensors:
 
 
 def _read_label(_: nn.Module, shared: Shared) -> Tensors:
-    return {"y": labels.by_sign(shared)}
+    return {"y": labels.read(shared)}
 
 
 def _fresh_masks(model: nn.Module, shared: Shared, generator: Generator | None) -> Tensors:
     return models.draw_masks(model, shared.x_shape[0], generator)
+
+
+def reading_masks(attack: Attack) -> Attack:
+    """The same attack by who reads the dropout masks off the gradient first (`masks.read`) and leaves them as they are."""
+
+    def read(model: nn.Module, shared: Shared) -> Tensors:
+        return {**attack.read(model, shared), **masks.read(model, shared).masks}
+
+    return replace(attack, name=f"{attack.name}, mask read", read=read)
+
+
+def _image_and_masks(model: nn.Module, shared: Shared, generator: Generator | None) -> Tensors:
+    drawn = models.draw_masks(model, shared.x_shape[0], _needed(generator))
+    return {**uniform(model, shared, generator), **{name: (mask > 0).to(mask) for name, mask in drawn.items()}}
+
+
+def _read_label_and_scales(model: nn.Module, shared: Shared) -> Tensors:
+    scales = {name: 1 / (1 - layer.p) for name, layer in models.dropouts(model).items() if layer.p > 0}
+    return {**_read_label(model, shared), **{f"scale of {name}": _like(shared).new_tensor(s) for name, s in scales.items()}}
+
+
+def _masks_optimised(guess: Tensors) -> Candidate:
+    scaled = {name: guess[name] * guess[f"scale of {name}"] for name in guess if f"scale of {name}" in guess}
+    return Candidate(guess["x"], guess["y"], scaled)
+
+
+def _smooth(candidate: Candidate) -> Tensor:
+    return 1e-5 * matching.total_variation(candidate.x)
+
+
+def _smooth_and_rate_kept(candidate: Candidate) -> Tensor:
+    return _smooth(candidate) + 1e-4 * sum((mask.mean() - 1).abs() for mask in candidate.masks.values())
 
 
 def _like(shared: Shared) -> Tensor:
@@ -140,4 +172,38 @@ idlg_fresh_masks = replace(idlg, name="iDLG, fresh masks", draw=_fresh_masks, op
 
 The objective is another function each time, so a line search would compare apples with pears; hence Adam, which was made
 for noisy slopes and finds the image without dropout too, only more slowly.
+"""
+
+mask_reading = reading_masks(idlg)
+"""iDLG by who reads the dropout mask off the zero columns of the gradient, then attacks as if there were no dropout."""
+
+inverting = replace(
+    idlg,
+    name="Inverting Gradients",
+    start=uniform,
+    distance=matching.cosine_distance,
+    optimizer=optimizers.adam(lr=0.1, signed=True, box=(0, 1), patience=800),
+    coordinates=None,
+    prior=_smooth,
+)
+"""Angle instead of distance, a total variation prior of 1e-5, the box [0, 1] and Adam on the signs of the slope.
+
+Source: Geiping et al. 2020, arXiv:2003.14053, with the constants and the step rule that the public code of DIA gives it.
+Against dropout it assumes a mask of ones. Differences: the label is read, and pixels are in [0, 1], where theirs are
+normalised, so that a step is about four times as long here.
+"""
+
+dia = replace(
+    inverting,
+    name="DIA",
+    start=_image_and_masks,
+    read=_read_label_and_scales,
+    decode=_masks_optimised,
+    prior=_smooth_and_rate_kept,
+)
+"""The Dropout Inversion Attack: image and masks are optimised together (Scheliga et al. 2023, arXiv:2208.06163).
+
+Masks start as random ones of the model's rate, stay in [0, 1] and are drawn to the right mean by 1e-4 of their deviation.
+For dropout that cannot be read, inside a network's body; where `mask_reading` works, it needs less. Differences to the
+public code: those of `inverting`, and the signs are taken of the masks' slope too.
 """

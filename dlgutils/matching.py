@@ -1,4 +1,4 @@
-"""How far is one gradient from another? Scalars, differentiable in their first argument."""
+"""How far is one gradient from another, and how unlikely is an image? Scalars, differentiable in their first argument."""
 
 from torch import Tensor
 
@@ -22,3 +22,21 @@ def relative_squared_error(guess: Tensors, target: Tensors) -> Tensor:
     it, so an optimiser with fixed tolerances stops too early.
     """
     return squared_error(guess, target) / squared_norm(target)
+
+
+def cosine_distance(guess: Tensors, target: Tensors) -> Tensor:
+    """1 − the cosine of the angle between two gradients: a scalar in [0, 2], blind to their lengths.
+
+    Computed as ½‖g′/‖g′‖ − g/‖g‖‖², which is the same and keeps its digits where the angle is small.
+    Source: Geiping et al. 2020, arXiv:2003.14053.
+    """
+    norms = squared_norm(guess).sqrt(), squared_norm(target).sqrt()
+    return squared_norm({name: guess[name] / norms[0] - target[name] / norms[1] for name in target}) / 2
+
+
+def total_variation(x: Tensor) -> Tensor:
+    """Mean absolute difference of neighbouring pixels, rows plus columns, of images (..., height, width): a scalar ≥ 0.
+
+    Small for images with flat areas and few edges (Rudin, Osher & Fatemi 1992), which photographs are and noise is not.
+    """
+    return x.diff(dim=-1).abs().mean() + x.diff(dim=-2).abs().mean()

@@ -21,25 +21,51 @@ class AdamState(NamedTuple):
     mean: Tensor  # (runs, n), of the slopes
     square: Tensor  # (runs, n), mean of the squared slopes
     tick: Tensor  # (runs,), evaluations so far
+    lr: Tensor  # (runs,), the step now
+    lowest: Tensor  # (runs,), the value that counted last as progress
+    waited: Tensor  # (runs,), evaluations since
 
 
-def adam(lr: float = 0.1, *, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> Optimizer:
-    """Adam (Kingma & Ba 2015, arXiv:1412.6980) for each run; a run freezes when its value or slope is not finite."""
-    _positive(lr=lr)
+def adam(
+    lr: float = 0.1,
+    *,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    signed: bool = False,
+    box: tuple[float, float] | None = None,
+    patience: int | None = None,
+) -> Optimizer:
+    """Adam (Kingma & Ba 2015, arXiv:1412.6980) for each run; a run freezes when its value or slope is not finite.
+
+    signed: take the signs of the slope in its place, as Geiping et al. 2020, arXiv:2003.14053, do. box: (lowest, highest)
+    value of every unknown; what steps outside is put on the border. patience: evaluations without progress, a value lower
+    by 1e-4 of itself, after which the step of the run becomes a tenth; None: it stays.
+    """
+    _positive(lr=lr, **({} if patience is None else {"patience": patience}))
+    low, high = (-torch.inf, torch.inf) if box is None else box
+    patience = torch.inf if patience is None else patience
 
     def init(z: Tensor) -> AdamState:
-        zeros = torch.zeros_like(z)
-        return AdamState(z, z, _everyone(z), zeros, zeros, torch.zeros(len(z), dtype=torch.long, device=z.device))
+        zeros, z = torch.zeros_like(z), z.clamp(low, high)
+        none = torch.zeros(len(z), dtype=torch.long, device=z.device)
+        per_run = z.new_ones(len(z))
+        return AdamState(z, z, _everyone(z), zeros, zeros, none, lr * per_run, torch.inf * per_run, none)
 
     def update(state: AdamState, value: Tensor, slope: Tensor) -> AdamState:
         alive = state.alive & _finite(value, slope)
+        slope = slope.sign() if signed else slope
         tick = state.tick + 1
+        progress = value < state.lowest * (1 - 1e-4)
+        waited = torch.where(progress, 0, state.waited + 1)
+        now = torch.where(waited > patience, state.lr / 10, state.lr)
         mean = state.mean.lerp(slope, 1 - betas[0])
         square = state.square.lerp(slope**2, 1 - betas[1])
         weight, weight_of_square = (_column(1 - beta ** tick.double()).to(slope) for beta in betas)
         step = mean / weight / ((square / weight_of_square).sqrt() + eps)
-        trial = torch.where(alive[:, None], state.trial - lr * step, state.z)
-        return AdamState(torch.where(alive[:, None], state.trial, state.z), trial, alive, mean, square, tick)
+        trial = torch.where(alive[:, None], (state.trial - _column(now) * step).clamp(low, high), state.z)
+        held = torch.where(alive[:, None], state.trial, state.z)
+        lowest, waited = torch.where(progress, value, state.lowest), torch.where(waited > patience, 0, waited)
+        return AdamState(held, trial, alive, mean, square, tick, now, lowest, waited)
 
     return Optimizer("adam", init, update)
 

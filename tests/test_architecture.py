@@ -17,6 +17,7 @@ LAYERS = [
     {"data", "models", "matching", "metrics", "optimizers", "coordinates"},
     {"client"},
     {"labels"},
+    {"masks"},
     {"attacks"},
     {"inversion"},
     {"plots", "sweeps"},
