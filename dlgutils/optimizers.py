@@ -43,6 +43,8 @@ def adam(
     """
     _positive(lr=lr, **({} if patience is None else {"patience": patience}))
     low, high = (-torch.inf, torch.inf) if box is None else box
+    if not low < high:
+        raise ValueError(f"a box goes from its lowest to its highest value, got {box}; images take (0, 1)")
     patience = torch.inf if patience is None else patience
 
     def init(z: Tensor) -> AdamState:
@@ -67,7 +69,7 @@ def adam(
         lowest, waited = torch.where(progress, value, state.lowest), torch.where(waited > patience, 0, waited)
         return AdamState(held, trial, alive, mean, square, tick, now, lowest, waited)
 
-    return Optimizer("adam", init, update)
+    return Optimizer("signed adam" if signed else "adam", init, update)
 
 
 class Memory(NamedTuple):

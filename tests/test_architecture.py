@@ -18,7 +18,7 @@ LAYERS = [
     {"client"},
     {"labels"},
     {"masks"},
-    {"attacks"},
+    {"attacks", "closed_form"},
     {"inversion"},
     {"plots", "sweeps"},
     {"widgets"},

@@ -8,7 +8,8 @@ from dlgutils import matching
 
 TARGET = {"weight": torch.tensor([[3.0, 0.0]]), "bias": torch.tensor([4.0])}
 ZERO = {name: torch.zeros_like(t) for name, t in TARGET.items()}
-DISTANCES = [matching.squared_error, matching.relative_squared_error]
+SQUARES = [matching.squared_error, matching.relative_squared_error]
+DISTANCES = [*SQUARES, matching.cosine_distance]
 
 
 def test_squared_norm_adds_up_over_all_tensors():
@@ -39,7 +40,30 @@ def test_the_slope_is_twice_the_difference():
     assert all(slope[name].equal(-2 * TARGET[name]) for name in TARGET)
 
 
-@pytest.mark.parametrize("distance", DISTANCES)
+def test_the_cosine_distance_sees_angles_only():
+    guess = {"weight": torch.tensor([[0.0, 2.0]]), "bias": torch.tensor([0.0])}
+    assert matching.cosine_distance(guess, TARGET) == 1
+    assert matching.cosine_distance({name: -3 * t for name, t in TARGET.items()}, TARGET).item() == pytest.approx(2)
+    assert matching.cosine_distance({name: 7 * t for name, t in TARGET.items()}, TARGET).item() == pytest.approx(
+        0, abs=1e-12
+    )
+
+
+def test_the_cosine_distance_keeps_its_digits_at_small_angles():
+    """1 − cos of an angle of 1e-5 is 5e-11, far below what 1 − x can hold in float32."""
+    turned = {"weight": torch.tensor([[3.0, 5e-5]]), "bias": torch.tensor([4.0])}
+    assert matching.cosine_distance(turned, TARGET).item() == pytest.approx(5e-11, rel=0.01)
+
+
+def test_total_variation_counts_steps():
+    x = torch.zeros(1, 1, 4, 4)
+    assert matching.total_variation(x) == 0
+    x[..., 2:] = 1.0  # one step in each of 4 rows of 3 neighbours, none along the columns
+    assert matching.total_variation(x).item() == pytest.approx(1 / 3)
+    assert matching.total_variation(x.mT).item() == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("distance", SQUARES)
 def test_under_vmap_each_run_has_its_own(distance):
     guesses = {name: torch.stack([t, 0 * t]) for name, t in TARGET.items()}
     targets = {name: torch.stack([t, t]) for name, t in TARGET.items()}

@@ -12,7 +12,8 @@ from torch.nn.functional import cross_entropy
 
 from dlgutils import Batch, attacks, data, invert, models, optimizers, share
 
-ALL = [optimizers.lbfgs(), optimizers.lbfgs(line_search=False), optimizers.adam()]
+SIGNED = optimizers.adam(signed=True, box=(-9, 9), patience=2)
+ALL = [optimizers.lbfgs(), optimizers.lbfgs(line_search=False), optimizers.adam(), SIGNED]
 LBFGS = ALL[:2]
 SEEDS = st.integers(0, 2**31)
 
@@ -124,6 +125,42 @@ def test_adam_takes_its_settings():
     values, _ = walk(optimizers.adam(0.02, betas=(0.5, 0.9), eps=1e-3), rosenbrock, z, 20)
     expected = torch_losses(lambda p: torch.optim.Adam(p, 0.02, betas=(0.5, 0.9), eps=1e-3), rosenbrock, z[0], 20)
     torch.testing.assert_close(values[0], expected, rtol=1e-10, atol=0)
+
+
+def test_signed_adam_sees_directions_only():
+    slopes = torch.tensor([[3.0, -0.01, 0.0], [0.5, -7.0, 0.0]])
+    adam, signs = optimizers.adam(0.1, signed=True), optimizers.adam(0.1)
+    for slope in slopes:
+        mine, theirs = (
+            a.update(a.init(torch.zeros(1, 3)), torch.ones(1), s[None]) for a, s in ((adam, slope), (signs, slope.sign()))
+        )
+        assert mine.trial.equal(theirs.trial)
+
+
+def test_nothing_leaves_the_box():
+    _, states = walk(optimizers.adam(0.5, box=(-0.2, 0.7)), quadratic(0), 5 * start(3, 4), 30)
+    assert all(((s.trial >= -0.2) & (s.trial <= 0.7) & (s.z >= -0.2) & (s.z <= 0.7)).all() for s in states)
+
+
+def test_the_step_becomes_a_tenth_where_nothing_improves_and_nowhere_else():
+    adam = optimizers.adam(0.1, patience=3)
+    state, steps = adam.init(torch.zeros(2, 1)), []
+    for tick in range(9):
+        state = adam.update(state, torch.tensor([1.0, 0.9**tick]), torch.ones(2, 1))
+        steps.append(state.lr.tolist())
+    assert [round(lr, 6) for lr, _ in steps] == [0.1] * 4 + [0.01] * 4 + [0.001]
+    assert all(round(lr, 6) == 0.1 for _, lr in steps)
+
+
+@pytest.mark.parametrize("patience", [0, -5])
+def test_no_patience_at_all_is_refused(patience):
+    with pytest.raises(ValueError, match=rf"patience must be positive, got {patience}"):
+        optimizers.adam(patience=patience)
+
+
+def test_an_empty_box_is_refused():
+    with pytest.raises(ValueError, match=r"box.*\(1, 0\)"):
+        optimizers.adam(box=(1, 0))
 
 
 # The directions
