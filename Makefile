@@ -10,7 +10,7 @@ export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help book test lint unit notebooks browser pages bench rates lab serve format repository clean
+.PHONY: help book test lint unit notebooks browser pages bench rates paper lab serve format repository clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +75,9 @@ bench: $(READY) ## how fast: ours beside the public reference loop, about 15 min
 
 rates: $(READY) ## how often: success rates with intervals, about an hour
 	$(BIN)/python -m benchmarks.recovery
+
+paper: $(READY) ## the dropout paper's run in full, about two hours; goes on where it was interrupted
+	$(BIN)/python -m benchmarks.papers_run
 
 # For authors --------------------------------------------------------------------------------------------------
 

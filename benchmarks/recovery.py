@@ -14,9 +14,9 @@ from torch import Generator, Tensor, nn
 from tqdm.auto import tqdm
 
 import dlgutils as du
-from dlgutils import attacks, data, metrics, models
+from dlgutils import attacks, data, masks, metrics, models
 
-HEAD = ("images", "network", "attack", "evaluations", "labels", "MSE < 1e-2", "MSE < 1e-3", "median MSE")
+HEAD = ("images", "network", "attack", "evaluations", "masks", "labels", "MSE < 1e-2", "MSE < 1e-3", "median MSE")
 
 
 class Setting(NamedTuple):
@@ -27,7 +27,7 @@ class Setting(NamedTuple):
     attack: du.Attack
     looks: tuple[int, ...]
     runs: int = 120
-    dropout: float = 0.0  # with masks revealed: what an attacker who reads them knows
+    dropout: float = 0.0
     activation: type[nn.Module] = nn.Sigmoid
     sharpness: tuple[float, ...] = ()  # of the rounded corners, one stage after the other: the evaluations are shared out
 
@@ -35,7 +35,7 @@ class Setting(NamedTuple):
     def network(self) -> str:
         """What the network is, in words."""
         corners = ", corners rounded" if self.sharpness else ""
-        rate = f", dropout {self.dropout:g}, masks known" if self.dropout else ""
+        rate = f", dropout {self.dropout:g}" if self.dropout else ""
         return f"{self.activation.__name__}, {self.initialise.__name__.removeprefix('init_')}{corners}{rate}"
 
 
@@ -46,7 +46,8 @@ def settings() -> Iterator[Setting]:
         for initialise, looks in ((default, (100, 300)), (wide, (100, 300, 600))):
             yield Setting(images, initialise, attacks.idlg, looks)
             yield Setting(images, initialise, attacks.dlg, looks)
-            yield Setting(images, initialise, attacks.idlg, looks, dropout=0.5)
+            for rate in (0.1, 0.3, 0.5, 0.7, 0.9) if images == "photos" else (0.5,):
+                yield Setting(images, initialise, attacks.mask_reading, looks[-1:], dropout=rate)
     for initialise in (default, wide):
         yield Setting("photos", initialise, attacks.idlg_reference, (2000,), runs=24)
         yield Setting("photos", initialise, attacks.dlg_reference, (2000,), runs=24)
@@ -70,27 +71,32 @@ def honest_round(setting: Setting, seed: int, everything: du.Batch) -> tuple[nn.
     classes = max(10, len(data.class_names(setting.images)))
     model = models.lenet(tuple(secret.x.shape[1:]), classes, dropout=setting.dropout, activation=setting.activation)
     model = setting.initialise(model, gen)
-    return model, du.share(model, secret, gen, reveal_masks=setting.dropout > 0), secret
-
-
-def masks_known(attack: du.Attack) -> du.Attack:
-    """The same attack by who was told the masks."""
-    return replace(attack, read=lambda model, shared: {**attack.read(model, shared), **(shared.masks or {})})
+    return model, du.share(model, secret, gen, reveal_masks=True), secret
 
 
 def rows(setting: Setting) -> Iterator[str]:
     """Measured rows of the table, one for each look."""
     everything = pool(setting.images)
-    model, shared, secrets = zip(*(honest_round(setting, seed, everything) for seed in range(setting.runs)), strict=True)
+    nets, rounds, secrets = zip(*(honest_round(setting, seed, everything) for seed in range(setting.runs)), strict=True)
     x, y = torch.stack([s.x for s in secrets]), torch.stack([s.y for s in secrets])
+    shared = [replace(s, masks=None) for s in rounds]  # they were revealed for the next line only
+    read = str(metrics.rate(torch.tensor(list(map(mask_is_read, nets, rounds, shared))))) if setting.dropout else "–"
     for steps in setting.looks:
-        result = recover(setting, model[0], shared, steps)
-        yield " | ".join(["", setting.images, setting.network, setting.attack.name, str(steps), *scores(result, x, y), ""])
+        result = recover(setting, nets[0], shared, steps)
+        yield " | ".join(
+            ["", setting.images, setting.network, setting.attack.name, str(steps), read, *scores(result, x, y), ""]
+        )
+
+
+def mask_is_read(model: nn.Module, revealed: du.Shared, shared: du.Shared) -> bool:
+    """Is every mask that is read off the gradient the one that the client drew?"""
+    found = masks.read(model, shared).masks
+    return found.keys() == revealed.masks.keys() and all(found[name].equal(mask) for name, mask in revealed.masks.items())
 
 
 def recover(setting: Setting, model: nn.Module, shared: Sequence[du.Shared], steps: int) -> du.Result:
     """The last result of an attack in stages, each starting from the images of the one before; usually there is one."""
-    attack, x = masks_known(setting.attack), None
+    attack, x = setting.attack, None
     attackers = [models.rounded(model, sharpness) for sharpness in setting.sharpness] or [model]
     for attacker in attackers:
         steps_here = steps // len(attackers)

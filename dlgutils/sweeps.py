@@ -132,6 +132,18 @@ def tabulate(
     return _parse(pd.concat([tables[k] for k in sorted(tables)]).to_csv(index=False))
 
 
+def stored(name: str) -> pd.DataFrame:
+    """The table of an experiment that took too long for a chapter, as it was committed with the script that made it.
+
+    "papers_run": RMSE curves of six attackers on dropout, from `benchmarks/papers_run.py`. Raises ValueError for a name that
+    is not there.
+    """
+    folder = Path(__file__).parent / "tables"
+    if name not in (names := sorted(path.stem for path in folder.glob("*.csv"))):
+        raise ValueError(f"no stored table is called {name!r}; there are {', '.join(names)}")
+    return _parse((folder / f"{name}.csv").read_text(encoding="utf-8"))
+
+
 class _Round(NamedTuple):
     """A client's model and secret, what the server sees of them, and the seed of the attacker."""
 

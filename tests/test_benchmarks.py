@@ -3,10 +3,11 @@
 from itertools import islice
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
-from benchmarks import recovery, reference, speed
+from benchmarks import papers_run, recovery, reference, speed
 from dlgutils import attacks, invert, metrics
 
 SETTINGS = list(recovery.settings())
@@ -16,7 +17,23 @@ SETTINGS = list(recovery.settings())
 def test_a_row_of_rates_counts_every_run(setting):
     rows = list(recovery.rows(setting._replace(looks=(4, 8), runs=2)))
     assert [row.split(" | ")[4] for row in rows] == ["4", "8"]
-    assert all(row.count("of 2") == 3 for row in rows)
+    assert all(row.count("of 2") == 3 + bool(setting.dropout) for row in rows)
+
+
+def test_the_papers_run_is_summed_up_over_images_and_goes_on(tmp_path, monkeypatch):
+    """Slow (about 10 s): every attacker once."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(papers_run, "STEPS", dict.fromkeys(papers_run.STEPS, 3))
+    monkeypatch.setattr(papers_run, "IMAGES", range(2))
+    monkeypatch.setattr(papers_run, "TABLE", tmp_path / "papers_run.csv")
+    papers_run.main()
+    table = pd.read_csv(papers_run.TABLE)
+    settings = table.groupby(["init", "rate", "attacker"])
+    assert len(settings) == 2 * (5 * len(papers_run.ATTACKERS) + len(papers_run.NAIVE))
+    assert (settings["evaluation"].max() == 3).all()
+    assert (table["lowest"] <= table["median"]).all()
+    assert (table["median"] <= table["highest"]).all()
+    assert set(table["images"]) == {2}
 
 
 def test_runs_are_drawn_and_not_chosen():
