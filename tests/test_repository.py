@@ -106,6 +106,17 @@ def test_notebook_is_stripped(notebook):
         assert cell.get("execution_count") is None
 
 
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_chapter_has_its_parts_in_order_and_ends_with_the_next(notebook):
+    text = cells(notebook, "markdown")
+    parts = ["**The question.**", "## Does it hold up?", "## Takeaways", "## Exercises", "## References", "**Next**"]
+    assert [part for part in parts if "\n".join(text).count(part) != 1] == []
+    places = ["\n".join(text).index(part) for part in parts]
+    assert places == sorted(places)
+    last = json.loads(notebook.read_text(encoding="utf-8"))["cells"][-1]
+    assert "**Next**" in "".join(last["source"])
+
+
 def test_links_of_the_readme_lead_somewhere():
     links = re.findall(r"\]\((?!\w+:|#)([^)#]+)", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert [link for link in links if not (ROOT / link).exists()] == []
