@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from dlgutils import Batch, models, share
-from dlgutils.separation import separate
+from dlgutils.masks import separate
 
 SHAPE = (1, 6, 6)
 
@@ -36,11 +36,12 @@ def assert_true(reading, y, features, masks, *, error=1e-2):
     assert reading.masks.keys() == masks.keys()
     bright = features[order] > error * features.max()
     for name, mask in masks.items():
-        assert reading.masks[name].where(bright, 0).equal(mask[order].where(bright, 0))
+        told = bright | (mask[order] == 0)
+        assert reading.masks[name].where(told, 0).equal(mask[order].where(told, 0))
         assert reading.masks[name].unique().tolist() == mask.unique().tolist()
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**31),
     batch=st.integers(2, 12),
@@ -61,16 +62,17 @@ def test_what_is_certified_is_the_truth(seed, batch, p, features, classes, bound
         assert_true(separation.reading, *truth)
 
 
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(("batch", "p"), [(2, 0.3), (4, 0.1), (4, 0.5), (8, 0.5), (8, 0.9), (24, 0.5)])
-def test_batches_come_apart_because_of_dropout(batch, p, dtype):
-    model, shared, *truth = round_of(0, batch, p, features=768, classes=40, dtype=dtype)
+def test_batches_come_apart_because_of_dropout(batch, p, dtype, seed):
+    model, shared, *truth = round_of(seed, batch, p, features=768, classes=40, dtype=dtype)
     separation = separate(model, shared)
     assert separation.why == ""
     assert_true(separation.reading, *truth, error=1e-3 if dtype == torch.float32 else 1e-9)
 
 
-@pytest.mark.parametrize("batch", [2, 4])
+@pytest.mark.parametrize("batch", [2, 3])
 def test_relus_give_a_batch_away_without_dropout(batch):
     model, shared, *truth = round_of(0, batch, 0.0, features=256, activation=nn.ReLU)
     assert_true(separate(model, shared).reading, *truth)
@@ -132,7 +134,7 @@ def test_more_images_than_independent_deltas():
     model, shared, *_ = round_of(0, 5, 0.5, classes=5)
     separation = separate(model, shared)
     assert separation.reading is None
-    assert "5 images need 5 independent δ, of 5 classes there are 4" in separation.why
+    assert "5 images have as many δ, but of 5 classes only 4 can be independent" in separation.why
 
 
 def test_an_image_that_came_twice(seeded):
@@ -151,7 +153,7 @@ def test_one_image_is_sent_to_read():
 
 def test_a_gradient_of_another_model():
     _, shared, *_ = round_of(0, 4, 0.5)
-    with pytest.raises(ValueError, match="gradient of another model|weights of another model"):
+    with pytest.raises(ValueError, match=r"the weights of another model"):
         separate(models.mlp(SHAPE, (50,), 12, dropout=0.5), shared)
 
 

@@ -415,3 +415,15 @@ def test_a_folder_that_cannot_be_written_is_an_error_before_anything_is_computed
 def test_progress_shows_chunks(tmp_path, capsys):
     tabulate(sums, GRID, tmp_path, chunk=2, progress=True)
     assert "3/3" in capsys.readouterr().err
+
+
+def test_stored_tables_are_what_the_scripts_write():
+    table = sweeps.stored("papers_run")
+    assert list(table.columns[:4]) == ["init", "rate", "attacker", "evaluation"]
+    assert set(table["init"]) == {"default", "wide"}
+    assert (table["recognisable"] <= table["images"]).all()
+
+
+def test_a_table_that_is_not_stored():
+    with pytest.raises(ValueError, match=r"no stored table is called 'papers'; there are .*papers_run"):
+        sweeps.stored("papers")
