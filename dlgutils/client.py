@@ -99,7 +99,13 @@ def _check_model(model: nn.Module) -> None:
         raise ValueError(
             f"this {type(model).__name__} has no parameters, hence no gradient to share; give it a layer that learns"
         )
-    for name, layer in model.named_modules():
+    once = {name for name, _ in model.named_modules()}
+    for name, layer in model.named_modules(remove_duplicate=False):
+        if name not in once and next(layer.parameters(), None) is not None:
+            raise ValueError(
+                f"{name} is a {type(layer).__name__} that the model has under another name too, and torch.func would damage it; "
+                "keep it under one name, and call it twice in forward"
+            )
         if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.running_mean is None:
             raise ValueError(
                 f"{name} is a {type(layer).__name__} without running statistics: it mixes the images of a batch even in "

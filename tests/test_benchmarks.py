@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks import papers_run, recovery, reference, speed
+from benchmarks import batches, closed_form, papers_run, recovery, reference, separation, speed
 from dlgutils import attacks, invert, metrics
 
 SETTINGS = list(recovery.settings())
@@ -57,6 +57,30 @@ def test_the_reference_loop_is_the_reference_recipe():
 def test_the_reference_loop_stops_at_its_budget():
     model, shared, _ = recovery.honest_round(speed.DEFAULT, 0, recovery.pool("photos"))
     assert len(list(islice(reference.iterations(model, shared, torch.Generator().manual_seed(0), most=2), 9))) == 2
+
+
+def test_a_cell_of_the_separation_counts_what_is_certified_and_what_is_right(monkeypatch):
+    monkeypatch.setattr(separation, "rounds", lambda _: 2)
+    images = recovery.pool("photos").x
+    apart, together = (separation.row(separation.Cell(768, 10, p, 2), images) for p in (0.5, 0.0))
+    assert [apart[column] for column in ("certified", "right", "parallel_columns_right", "rounds")] == [2, 2, 2, 2]
+    assert (together["certified"], together["right"]) == (0, 0)
+
+
+def test_batches_are_scored_for_every_attacker(tmp_path, monkeypatch):
+    monkeypatch.setattr(batches, "TABLE", tmp_path / "tables" / "batches.csv")
+    batches.main({2: 1}, steps=2)
+    table = pd.read_csv(batches.TABLE)
+    assert list(table["attacker"]) == list(batches.KINDS)
+    assert set(table["images"]) == {2}
+
+
+def test_the_closed_form_is_scored_beside_idlg():
+    """Slow (about 8 s): a 32×32 image, and two short attacks from two starts."""
+    row = closed_form.solve(image="cat", activation="sigmoid", init="default", rate=0.5, noise=1e-4, seed=0)
+    assert row["label_right"] == 1
+    assert 0 < row["mse"] < 0.03
+    assert row["idlg"] > 0 < row["idlg_from_here"]
 
 
 def test_tables_hold_measured_rows(monkeypatch, capsys):

@@ -301,3 +301,19 @@ def test_a_usable_gradient_passes(tiny):
     model, _, shared = tiny(dropout=0.5)
     client.check(model, shared)
     client.check(model, with_gradient(shared, **{"fc.weight": 0 * shared.gradient["fc.weight"]}))
+
+
+def test_a_layer_under_two_names_is_refused_and_left_whole():
+    layer = nn.Linear(16, 16)
+    model = nn.Sequential(nn.Flatten(), layer, nn.Sigmoid(), layer)
+    with pytest.raises(ValueError, match=r"3 is a Linear .* under another name too.*call it twice in forward"):
+        share(model, Batch(torch.rand(1, 1, 4, 4), torch.tensor([3])))
+    assert isinstance(layer.weight, nn.Parameter)
+
+
+def test_weights_may_be_tied():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 16), nn.Sigmoid(), nn.Linear(16, 16))
+    model[3].weight = model[1].weight
+    shared = share(model, Batch(torch.rand(1, 1, 4, 4), torch.tensor([3])))
+    assert list(shared.gradient) == ["1.weight", "1.bias", "3.bias"]
+    assert isinstance(model[3].weight, nn.Parameter)
