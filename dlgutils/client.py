@@ -103,7 +103,7 @@ def _check_model(model: nn.Module) -> None:
     for name, layer in model.named_modules(remove_duplicate=False):
         if name not in once and next(layer.parameters(), None) is not None:
             raise ValueError(
-                f"{name} is a {type(layer).__name__} that the model has under another name too, which torch.func would damage; "
+                f"{name} is a {type(layer).__name__} that the model has under another name too: torch.func would damage it; "
                 "keep it under one name, and call it twice in forward"
             )
         if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.running_mean is None:
