@@ -26,7 +26,7 @@ from torch.nn.functional import unfold
 from dlgutils import client, coordinates, masks, models
 from dlgutils.types import Shared, Tensors
 
-_CLEAR = 6  # standard errors above zero from which on a unit of a ReLU counts as active
+_CLEAR = 6  # standard errors above zero from which on a unit counts as active, or not dropped
 _CONTRAST = 0.6  # the size of a photograph's white coordinates
 _DRAWS = 32  # random images that measure the errors of a solution
 _ROUNDING = 2e-14  # of a Cholesky factorisation in float64, relative to the largest entry: 100 units in the last place
@@ -221,9 +221,9 @@ def _of_one_image(model: nn.Module, shared: Shared, noise: float) -> Shared:
     """The round with linear layers as one image leaves them: gradients δ uᵀ, none of u below its error, δ of sum zero."""
     gradient = dict(shared.gradient)
     for name in (f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear)):
-        left, size, right = torch.linalg.svd(gradient[name], full_matrices=False)
+        left, size, right = torch.linalg.svd(gradient[name].double(), full_matrices=False)
         row = size[0] * right[0]
-        gradient[name] = left[:, :1] * torch.where(row.abs() > 4 * noise, row, 0)
+        gradient[name] = (left[:, :1] * torch.where(row.abs() > _CLEAR * noise, row, 0)).to(gradient[name])
     *_, (name, delta) = gradient.items()
     if delta.ndim == 1:
         wrong = torch.arange(len(delta), device=delta.device) != delta.argmin()

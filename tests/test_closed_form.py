@@ -179,6 +179,14 @@ def test_a_black_image_without_biases_is_a_guess():
     assert found.x.isfinite().all()
 
 
+def test_masks_are_right_under_noise(tiny):
+    """40 rounds of 48 features: about a thousand dropped columns, each of noise alone."""
+    for seed in range(40):
+        model, _, shared = tiny(seed, dropout=0.5)
+        found = closed_form.recover(model, noisy(replace(shared, masks=None), 1e-3, seed), noise=1e-3).masks
+        assert found["dropout.mask"].equal(shared.masks["dropout.mask"])
+
+
 def test_alone_the_noise_is_noticed(tiny):
     model, _, shared = tiny()
     with pytest.raises(ValueError, match="noise"):
