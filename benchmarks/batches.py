@@ -14,7 +14,6 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Generator, Tensor, nn
 from torch.func import functional_call
 from tqdm.auto import tqdm
@@ -90,17 +89,11 @@ def reconstruct(knows: str, rounds: Sequence[Round], steps: int) -> Tensor:
     return du.invert(model, [r.shared for r in rounds], attack, seeds, steps=steps).x.clamp(0, 1)
 
 
-def matched_errors(x: Tensor, truth: Tensor) -> Tensor:
-    """Mean squared errors of the images of a batch, each with its own by the Hungarian method: (batch,)."""
-    pairs = metrics.mse(x[:, None].expand(-1, len(truth), -1, -1, -1), truth)
-    return pairs[linear_sum_assignment(pairs)]
-
-
 def row(knows: str, batch: int, rounds: int, steps: int) -> dict[str, object]:
     """What came of all rounds of one attacker and batch size."""
     honest = [honest_round(batch, KINDS[knows], seed) for seed in range(rounds)]
     found = reconstruct(knows, honest, steps)
-    mse = torch.cat([matched_errors(x, r.secret.x) for x, r in zip(found, honest, strict=True)])
+    mse = torch.cat([metrics.mse(metrics.matched(x, r.secret.x), r.secret.x) for x, r in zip(found, honest, strict=True)])
     counts = [int((mse < threshold).sum()) for threshold in (1e-2, 1e-3)]
     cells = (KINDS[knows], knows, batch, rounds, steps, f"{mse.median():.1e}", *counts, len(mse))
     return dict(zip(COLUMNS, cells, strict=True))

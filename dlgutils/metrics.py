@@ -40,6 +40,22 @@ def label_accuracy(y: Tensor, truth: Tensor) -> Tensor:
     return (y == _fit(truth, y.shape)).float().mean(-1)
 
 
+def matched(x: Tensor, truth: Tensor) -> Tensor:
+    """The images of one batch, (batch, ...), in the order of the truth, (batch, ...): each beside its own.
+
+    The order is the one with the least sum of squared errors (the Hungarian method, by scipy), since a gradient does not say
+    which image came first. Raises ValueError for batches of different shapes.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    if x.shape != truth.shape or x.ndim != 4:
+        raise ValueError(
+            f"two batches of the same images are matched, got {tuple(x.shape)} and {tuple(truth.shape)}; try x[0]"
+        )
+    errors = torch.stack([mse(x, image) for image in truth])  # (truth, x)
+    return x[linear_sum_assignment(errors.cpu())[1]]
+
+
 def mean_image(truth: Tensor, images: Tensor) -> Tensor:
     """The score of who ignores the gradient: the RMSE of the mean of `images`, (n, ...), against each image of `truth`."""
     return rmse(truth, images.mean(0))  # the RMSE is the same either way round

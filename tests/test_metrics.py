@@ -139,3 +139,22 @@ def test_a_rate_reads_well_and_takes_any_shape():
 def test_a_rate_counts_nothing_but_bools(success):
     with pytest.raises(ValueError, match=r"bool tensor with entries, got torch\.\w+ with \d"):
         metrics.rate(success)
+
+
+@given(st.permutations(range(5)))
+def test_matched_undoes_any_order(order):
+    truth = torch.rand(5, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    noise = 0.05 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(1))
+    assert metrics.matched((truth + noise)[order], truth).equal(truth + noise)
+
+
+def test_matched_gives_each_image_away_once():
+    """Both guesses are nearest to the first image; together they are better off with one each."""
+    truth = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1)
+    x = torch.tensor([0.3, 0.1]).view(2, 1, 1, 1)
+    assert metrics.matched(x, truth).flatten().tolist() == pytest.approx([0.1, 0.3])
+
+
+def test_matched_needs_two_batches_of_the_same_shape():
+    with pytest.raises(ValueError, match=r"got \(1, 2, 1, 4, 4\) and \(2, 1, 4, 4\); try x\[0\]"):
+        metrics.matched(torch.zeros(1, 2, 1, 4, 4), torch.zeros(2, 1, 4, 4))
