@@ -81,6 +81,8 @@ def test_the_closed_form_is_scored_beside_idlg():
     assert row["label_right"] == 1
     assert 0 < row["mse"] < 0.03
     assert row["idlg"] > 0 < row["idlg_from_here"]
+    table = pd.DataFrame([{**row, "init": "default", "rate": 0.5, "noise": 1e-4}] * 2)
+    assert closed_form.summary(table)[["images", "MSE < 1e-2"]].to_numpy().tolist() == [[2, 2 * (row["mse"] < 1e-2)]]
 
 
 def test_tables_hold_measured_rows(monkeypatch, capsys):
