@@ -205,5 +205,5 @@ dia = replace(
 
 Masks start as random ones of the model's rate, stay in [0, 1] and are drawn to the right mean by 1e-4 of their deviation.
 For dropout that cannot be read, inside a network's body; where `mask_reading` works, it needs less. Differences to the
-public code: those of `inverting`, and the signs are taken of the masks' slope too.
+public code: those of `inverting`; the signs are taken of the masks' slope too; the deviation is that of the scaled masks.
 """
