@@ -61,7 +61,7 @@ unit: $(READY) ## tests of the library
 
 notebooks: $(READY) ## run every notebook, cell by cell
 	@echo "== the notebooks"
-	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 -n 2 --dist loadfile -p no:cacheprovider notebooks
+	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 -n 2 --dist loadfile -p no:cacheprovider notebooks
 
 browser: $(READY)
 	@$(BIN)/python tools/browser.py
