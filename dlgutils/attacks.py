@@ -102,8 +102,9 @@ def _image_and_masks(model: nn.Module, shared: Shared, generator: Generator | No
 
 
 def _read_label_and_scales(model: nn.Module, shared: Shared) -> Tensors:
-    scales = {name: 1 / (1 - layer.p) for name, layer in models.dropouts(model).items() if layer.p > 0}
-    return {**_read_label(model, shared), **{f"scale of {name}": _like(shared).new_tensor(s) for name, s in scales.items()}}
+    layers, like = models.active_dropouts(model), _like(shared)
+    scales = {f"scale of {name}": like.new_tensor(1 / (1 - layer.p)) for name, layer in layers.items()}
+    return {**_read_label(model, shared), **scales}
 
 
 def _masks_optimised(guess: Tensors) -> Candidate:

@@ -62,7 +62,8 @@ def read(model: nn.Module, shared: Shared) -> Reading:
             "where every image dropped the unit; use masks.separate"
         )
     layers = _linear_after(model, shared.x_shape)
-    if hidden := [name for name, layer in models.dropouts(model).items() if layer.p > 0 and name not in layers]:
+    dropouts = models.active_dropouts(model)
+    if hidden := [name for name in dropouts if name not in layers]:
         raise ValueError(
             f"no linear layer gets the output of {', '.join(hidden)}, so its zeros are no columns of a gradient; "
             "optimise that mask together with the image: attacks.dia"
@@ -74,7 +75,7 @@ def read(model: nn.Module, shared: Shared) -> Reading:
     for name, linear in layers.items():
         _check_one_image(linear, shared.gradient[linear])
         kept = shared.gradient[linear].any(0)
-        masks[name] = kept.to(delta)[None] / (1 - models.dropouts(model)[name].p)
+        masks[name] = kept.to(delta)[None] / (1 - dropouts[name].p)
     _check_one_image(weight, shared.gradient[weight])
     features = delta @ shared.gradient[weight] / (delta @ delta)
     return Reading(y, delta[None], features[None], masks)
@@ -129,8 +130,7 @@ def separate(model: nn.Module, shared: Shared) -> Separation:
 
 def _linear_after(model: nn.Module, x_shape: tuple[int, ...]) -> dict[str, str]:
     """{name of a mask: weight that its layer's output is multiplied with}, where p > 0 and there is such a weight."""
-    layers = {name: layer for name, layer in models.dropouts(model).items() if layer.p > 0}
-    after, outputs = {}, {}
+    layers, after, outputs = models.active_dropouts(model), {}, {}
     linear = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Linear)}
 
     def follow(name: str, u: Tensor) -> None:

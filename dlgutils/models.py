@@ -40,13 +40,18 @@ def dropouts(model: nn.Module) -> dict[str, Dropout]:
     return {f"{name}.mask": m for name, m in model.named_modules() if isinstance(m, Dropout)}
 
 
+def active_dropouts(model: nn.Module) -> dict[str, Dropout]:
+    """Those of `dropouts` that drop anything, with p > 0: the layers for which a client draws masks."""
+    return {name: layer for name, layer in dropouts(model).items() if layer.p > 0}
+
+
 def draw_masks(model: nn.Module, batch: int, generator: Generator | None) -> dict[str, Tensor]:
     """One fresh mask per image and dropout layer, by name, each `(batch, *features)`, entries 0 or 1/(1 − p).
 
     Drawn on the CPU from `generator`, then moved to where the layer lies. Layers with p = 0 get no mask.
     Raises ValueError if a mask must be drawn and no generator came.
     """
-    layers = {name: layer for name, layer in dropouts(model).items() if layer.p > 0}
+    layers = active_dropouts(model)
     if layers and generator is None:
         raise ValueError(
             f"{', '.join(layers)}: dropout draws its mask from a generator and none came; "
