@@ -89,13 +89,13 @@ def reconstruct(knows: str, rounds: Sequence[Round], steps: int) -> Tensor:
     return du.invert(model, [r.shared for r in rounds], attack, seeds, steps=steps).x.clamp(0, 1)
 
 
-def row(knows: str, batch: int, rounds: int, steps: int) -> dict[str, object]:
-    """What came of all rounds of one attacker and batch size."""
-    honest = [honest_round(batch, KINDS[knows], seed) for seed in range(rounds)]
+def row(knows: str, batch: int, seeds: Sequence[int], steps: int) -> dict[str, object]:
+    """What came of all rounds of one attacker and batch size, a round for each seed."""
+    honest = [honest_round(batch, KINDS[knows], seed) for seed in seeds]
     found = reconstruct(knows, honest, steps)
     mse = torch.cat([metrics.mse(metrics.matched(x, r.secret.x), r.secret.x) for x, r in zip(found, honest, strict=True)])
     counts = [int((mse < threshold).sum()) for threshold in (1e-2, 1e-3)]
-    cells = (KINDS[knows], knows, batch, rounds, steps, f"{mse.median():.1e}", *counts, len(mse))
+    cells = (KINDS[knows], knows, batch, len(honest), steps, f"{mse.median():.1e}", *counts, len(mse))
     return dict(zip(COLUMNS, cells, strict=True))
 
 
@@ -107,7 +107,7 @@ def main(sizes: Mapping[int, int] = SIZES, steps: int = 400) -> None:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         for (batch, rounds), knows in tqdm(list(product(sizes.items(), KINDS)), desc="batches"):
-            writer.writerow(row(knows, batch, rounds, steps))
+            writer.writerow(row(knows, batch, range(rounds), steps))
             file.flush()
 
 

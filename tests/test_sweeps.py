@@ -424,6 +424,33 @@ def test_stored_tables_are_what_the_scripts_write():
     assert (table["recognisable"] <= table["images"]).all()
 
 
+def test_the_papers_run_holds_the_counts_of_chapter_5():
+    table = sweeps.stored("papers_run").drop_duplicates(["init", "rate", "attacker"]).set_index(["attacker", "init", "rate"])
+    found = table["recognisable"]
+    assert set(table["images"]) == {20}
+    assert (found["mask reading"] == 20).all()
+    assert (found["eval mode"].xs(0.0, level="rate") == 20).all()
+    assert found["DIA"].xs(0.5, level="rate").to_dict() == {"default": 6, "wide": 0}
+    naive = [name for name in table.index.levels[0] if name not in ("mask reading", "DIA")]
+    assert len(naive) == 4
+    assert (found[naive].drop(0.0, level="rate") == 0).all()
+
+
+def test_the_separation_holds_the_map_of_chapter_5():
+    table = sweeps.stored("separation")
+    assert (table["certified"] == table["right"]).all()
+    with_dropout = table[table["p"] > 0]
+    full = with_dropout["right"] == with_dropout["rounds"]
+    assert full[(with_dropout["batch"] <= 32) | (with_dropout["features"] == 4096)].all()
+    assert with_dropout[~full][["p", "batch"]].to_numpy().tolist() == [[0.1, 64], [0.5, 64]]
+    assert (table[table["p"] == 0]["certified"] == 0).all()
+
+
+def test_batches_hold_the_counts_of_chapter_5():
+    table = sweeps.stored("batches").set_index(["batch", "attacker"])["below_1e-2"]
+    assert (table[8, "no dropout"], table[8, "labels and masks"]) == (14, 32)
+
+
 def test_a_table_that_is_not_stored():
     with pytest.raises(ValueError, match=r"no stored table is called 'papers'; there are .*papers_run"):
         sweeps.stored("papers")
