@@ -13,15 +13,18 @@ from torch import Tensor
 from dlgutils import attacks, client, data, inversion, metrics, models
 from dlgutils.types import Attack, Result
 
-_HERE = Path(__file__).parent
+_WEB = Path(__file__).parent / "web"
+
+
+def _front_end(name: str) -> str:
+    """One module for the browser: what all widgets share, then this one's own."""
+    return "".join((_WEB / f"{part}.js").read_text(encoding="utf-8") for part in ("common", name))
 
 
 class _Widget(anywidget.AnyWidget):
-    """The common ground of both: one front end, pictures as bytes, (height, width, channels) each."""
+    """The common ground: one look, pictures as bytes, (height, width, channels) each."""
 
-    _esm = _HERE / "widgets.js"
-    _css = _HERE / "widgets.css"
-    kind = traitlets.Unicode().tag(sync=True)
+    _css = _WEB / "widgets.css"
     shape = traitlets.List().tag(sync=True)  # [height, width, channels] of every picture
     truth = traitlets.Bytes().tag(sync=True)  # the client's image, shown beside the reconstruction; empty for none
 
@@ -29,7 +32,7 @@ class _Widget(anywidget.AnyWidget):
 class Film(_Widget):
     """Selectors of the scene, a slider over the frames, and the pictures; make it with `film`."""
 
-    kind = traitlets.Unicode("film").tag(sync=True)
+    _esm = _front_end("film")
     axes = traitlets.List().tag(sync=True)  # names of what the scenes differ in, one selector each
     scenes = traitlets.List().tag(sync=True)  # [scene][axis]: its place on each axis, in words
     captions = traitlets.List().tag(sync=True)  # [scene][frame]: what the picture shows, in words
@@ -81,7 +84,7 @@ class Panel(_Widget):
     `start` begins a run in a thread, `stop` ends it early, `wait` blocks until it is over; `result` is the last one.
     """
 
-    kind = traitlets.Unicode("panel").tag(sync=True)
+    _esm = _front_end("panel")
     photos = traitlets.List().tag(sync=True)
     attacks = traitlets.List().tag(sync=True)  # names
     photo = traitlets.Unicode().tag(sync=True)

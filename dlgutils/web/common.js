@@ -1,0 +1,54 @@
+// What the widgets have in common: native, labelled controls and canvases. Put before each front end, without imports, so
+// that it works from a file.
+
+const make = (tag, properties = {}, ...children) => {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+};
+
+const labelled = (text, control) => make("label", {}, text, control);
+
+const bytes = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+
+function picture(caption, [height, width]) {
+  const canvas = make("canvas", { width, height });
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", caption);
+  return make("figure", {}, canvas, make("figcaption", { textContent: caption }));
+}
+
+function paint(figure, pixels, [height, width, channels], description) {
+  if (pixels.length === 0) return;
+  const canvas = figure.querySelector("canvas");
+  const image = new ImageData(width, height);
+  for (let p = 0; p < width * height; p++) {
+    for (let c = 0; c < 3; c++) image.data[4 * p + c] = pixels[p * channels + Math.min(c, channels - 1)];
+    image.data[4 * p + 3] = 255;
+  }
+  canvas.getContext("2d").putImageData(image, 0, 0);
+  canvas.setAttribute("aria-label", description);
+}
+
+// A caption that a screen reader reads out at rest only: what comes while it is busy is said once it has ended.
+function say(caption, text, busy) {
+  const live = busy ? "off" : "polite";
+  if (caption.textContent === text && caption.getAttribute("aria-live") === live) return;
+  caption.setAttribute("aria-live", live);
+  caption.textContent = text;
+}
+
+// A control bound to a trait, both ways; what it would not submit does not reach the trait.
+function bound(model, name, control, read) {
+  const show = () => (control.value = model.get(name));
+  control.addEventListener("input", () => {
+    if (control.value === "" || !control.checkValidity()) return;
+    model.set(name, read(control.value));
+    model.save_changes();
+  });
+  model.on(`change:${name}`, show);
+  show();
+  return control;
+}
+
+const options = (names) => names.map((name) => make("option", { value: name, textContent: name }));
