@@ -11,14 +11,13 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor, nn
 from torch.func import grad_and_value, vmap
-from torch.fx.experimental.proxy_tensor import make_fx
-from torch.nn.functional import pad, unfold
-from torch.overrides import TorchFunctionMode
+from torch.nn.functional import pad
 from torch.utils._pytree import tree_map_only
 from tqdm.auto import tqdm
 
 from dlgutils import client
-from dlgutils.types import Attack, Result, Shared, Tensors, nothing
+from dlgutils.tracing import traced
+from dlgutils.types import Attack, Candidate, Result, Shared, Tensors, nothing
 
 Watch = Callable[[int, Tensor, Tensor], object]
 """(evaluations so far, lowest losses (runs,), images held (runs, batch, ...)) -> anything true to stop."""
@@ -83,6 +82,25 @@ def invert(
     return replace(_join(parts), seeds=torch.tensor(seeds))
 
 
+def believed(attack: Attack, guess: Tensors, known: Tensors) -> Candidate:
+    """What an attack believes: its guess, images in the attack's coordinates, and what it read and drew, decoded."""
+    pixels = attack.coordinates.decode(guess["x"]) if attack.coordinates else guess["x"]
+    return attack.decode({**guess, "x": pixels, **known})
+
+
+def objective(
+    model: nn.Module, attack: Attack, guess: Tensors, known: Tensors, weights: Tensors, gradient: Tensors
+) -> Tensor:
+    """What an attack makes small: the matching loss of its guess, with the prior if there is one. A scalar.
+
+    guess: the tensors that are optimised, images in the attack's coordinates. known: those that it read and drew.
+    weights, gradient: of one round, as in `Shared`. For who wants to minimise it elsewhere; `invert` does it here.
+    """
+    candidate = believed(attack, guess, known)
+    loss = attack.distance(client.gradient(weights, model, *candidate), gradient)
+    return loss if attack.prior is None else loss + attack.prior(candidate)
+
+
 class _Problem:
     """What the attacker minimises: many independent functions of z, (runs, n), one for each run."""
 
@@ -103,17 +121,10 @@ class _Problem:
             guesses = [{**guess, "x": attack.coordinates.encode(guess["x"])} for guess in guesses]
         self.start, self.unflatten = _flatten(_stack(guesses))
 
-    def guess(self, z: Tensor) -> Tensors:
-        """The tensors that one run optimises, its images as pixels."""
-        guess, coordinates = self.unflatten(z), self.attack.coordinates
-        return {**guess, "x": coordinates.decode(guess["x"])} if coordinates else guess
-
     def objective(self, z: Tensor, drawn: Tensors, given: "_Given") -> Tensor:
-        """The matching loss of one run, with the prior if there is one: a scalar."""
-        attack = self.attack
-        candidate = attack.decode({**self.guess(z), **given.known, **drawn})
-        loss = attack.distance(client.gradient(given.weights, self.model, *candidate), given.gradient)
-        return loss if attack.prior is None else loss + attack.prior(candidate)
+        """What one run makes small, at z."""
+        known = {**given.known, **drawn}
+        return objective(self.model, self.attack, self.unflatten(z), known, given.weights, given.gradient)
 
     def draw(self, runs: Sequence[int]) -> Tensors:
         """What the attack draws anew, for these runs."""
@@ -121,7 +132,7 @@ class _Problem:
 
     def picture(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Images and labels of all runs."""
-        return vmap(lambda z, known: self.attack.decode({**self.guess(z), **known})[:2])(z, self.given.known)
+        return vmap(lambda z, known: believed(self.attack, self.unflatten(z), known)[:2])(z, self.given.known)
 
 
 class _Given(NamedTuple):
@@ -144,7 +155,7 @@ def _descend(problem: _Problem, steps: int, frame_steps: set[int], bar: tqdm, wa
             drawn = problem.draw(running.tolist()) if attack.draw is not nothing else {}
             if evaluate is None:
                 long = (steps - evaluation) * (len(running) + 8) >= _TRACE_PAYS
-                evaluate = _traced(slopes, state.trial, drawn, given) if long else slopes
+                evaluate = traced(slopes, state.trial, drawn, given) if long else slopes
             slope, value = evaluate(state.trial, drawn, given)
             trial, alive = state.trial, state.alive
             state = attack.optimizer.update(state, value, slope)
@@ -169,29 +180,6 @@ def _descend(problem: _Problem, steps: int, frame_steps: set[int], bar: tqdm, wa
 
 def _only(runs: Tensor, tensors: tuple) -> tuple:
     return tree_map_only(Tensor, lambda t: t[runs], tensors)
-
-
-def _traced(function: Callable, z: Tensor, drawn: Tensors, given: _Given) -> Callable:
-    """The same operations without the Python that led to them, and convolutions as the products that they are."""
-    with _Unfolded():
-        graph = make_fx(lambda z, drawn, given: function(z, drawn, given))(z, drawn, given)
-    graph.graph.eliminate_dead_code()
-    graph.recompile()
-    return graph
-
-
-class _Unfolded(TorchFunctionMode):
-    """Convolutions as products with unfolded images: each run has weights of its own, for which they are faster."""
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        if function is not torch.conv2d or kwargs or len(args) < 7 or args[6] != 1 or isinstance(args[4], str):
-            return function(*args, **(kwargs or {}))
-        x, weight, bias, stride, padding, dilation, _ = args
-        size = weight.shape[-2:]
-        patches = unfold(x, size, dilation, padding, stride)
-        height = (x.shape[-2] + 2 * padding[0] - dilation[0] * (size[0] - 1) - 1) // stride[0] + 1
-        z = (weight.flatten(1) @ patches).unflatten(-1, (height, -1))
-        return z if bias is None else z + bias[:, None, None]
 
 
 class _Record:

@@ -1,0 +1,353 @@
+"""PyTorch functions as JavaScript, operation by operation, so that a page can run them and nobody derives anything twice.
+
+A function is traced once, and its graph becomes one function of straight-line loops over typed arrays. Views (transposes,
+slices, broadcasts) are strides, as in torch, and cost nothing.
+"""
+
+import base64
+import hashlib
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch._decomp import get_decompositions
+from torch.fx import GraphModule, Node
+
+from dlgutils.tracing import traced
+from dlgutils.types import Tensors
+
+_aten = torch.ops.aten
+_KERNELS = Path(__file__).parent / "web" / "kernels.js"
+
+
+def module(functions: Mapping[str, tuple[Callable[[Tensors], Tensors], Tensors]]) -> str:
+    """JavaScript source of an object `generated` with one maker for each function, and of the kernels that they use.
+
+    functions: by name, each a function of named tensors to named tensors, and an example of its argument, float32, which
+    fixes all shapes. In the page, `const run = generated.name(); run({x: new Float32Array(…), …})` returns an object of
+    `Float32Array`s, which the next call overwrites.
+    Raises NotImplementedError for a function that does what this translator has no words for; it names the operation.
+    """
+    constants: dict[str, str] = {}
+    makers = [f"  {name}() {{\n{_maker(*function, constants)}  }}," for name, function in functions.items()]
+    held = [f'const {name} = decoded("{content}");' for name, content in constants.items()]
+    return "\n".join([_KERNELS.read_text(encoding="utf-8"), *held, "const generated = {", *makers, "};", ""])
+
+
+class _View(NamedTuple):
+    """Where a tensor lies: an array of the page, and the steps through it."""
+
+    array: str
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int = 0
+
+    @property
+    def contiguous(self) -> bool:
+        return self.offset == 0 and all(
+            n == 1 or s == dense for n, s, dense in zip(self.shape, self.strides, _dense(self.shape), strict=True)
+        )
+
+
+class _Program:
+    """The code of one function while it is written: arrays to allocate once; inputs to read and what to do at each call."""
+
+    def __init__(self) -> None:
+        self.arrays: list[str] = []
+        self.reads: list[str] = []
+        self.calls: list[str] = []
+
+    def array(self, shape: Sequence[int]) -> _View:
+        name = f"t{len(self.arrays)}"
+        self.arrays.append(f"const {name} = new Float32Array({math.prod(shape)});")
+        return _View(name, tuple(shape), _dense(shape))
+
+    def dense(self, view: _View) -> _View:
+        """The same numbers without gaps, in the array's own order."""
+        return view if view.contiguous else self.elementwise("{0}", view.shape, view)
+
+    def elementwise(self, formula: str, shape: Sequence[int], *operands: "_View | float") -> _View:
+        """A new array of `formula` of the operands' entries, which are broadcast."""
+        out = self.array(shape)
+        views = [_expanded(v, shape) for v in operands if isinstance(v, _View)]
+        entries = iter(_nest(shape, [out, *views])[1])
+        target = next(entries)
+        terms = [next(entries) if isinstance(v, _View) else _number(v) for v in operands]
+        self.calls.append(f"{_nest(shape, [out, *views])[0]}{target} = {formula.format(*terms)};")
+        return out
+
+    def total(self, view: _View, dims: Sequence[int], shape: Sequence[int]) -> _View:
+        """A new array of the sums over `dims`."""
+        out = self.array(shape)
+        kept = [d for d in range(len(view.shape)) if d not in dims]
+        strides = dict(zip(kept, _dense([view.shape[d] for d in kept]), strict=True))
+        spread = _View(out.array, view.shape, tuple(strides.get(d, 0) for d in range(len(view.shape))))
+        loops, (target, entry) = _nest(view.shape, [spread, view])
+        self.calls.append(f"{out.array}.fill(0); {loops}{target} += {entry};")
+        return out
+
+    def call(self, function: str, shape: Sequence[int], *arguments: object) -> _View:
+        """A new array filled by one of the kernels."""
+        out = self.array(shape)
+        words = [a.array if isinstance(a, _View) else str(a) for a in (out, *arguments)]
+        self.calls.append(f"{function}({', '.join(words)});")
+        return out
+
+
+def _maker(function: Callable[[Tensors], Tensors], example: Tensors, constants: dict[str, str]) -> str:
+    names: list[str] = []
+
+    def flat(*tensors: Tensor) -> list[Tensor]:
+        result = function(dict(zip(example, tensors, strict=True)))
+        names.extend(result)
+        return list(result.values())
+
+    graph = traced(flat, *example.values(), decompositions=_DECOMPOSITIONS)
+    program = _Program()
+    outputs = _translate(graph, program, list(example), constants)
+    lines = [
+        *program.arrays,
+        *(f"const step{k} = () => {{ {call} }};" for k, call in enumerate(program.calls)),
+        "return (inputs) => {",
+        *program.reads,
+        *(f"step{k}();" for k in range(len(program.calls))),
+        "return { " + ", ".join(f'"{name}": {view.array}' for name, view in zip(names, outputs, strict=True)) + " };",
+        "};",
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _translate(graph: GraphModule, program: _Program, inputs: list[str], constants: dict[str, str]) -> list[_View]:
+    """Write the graph into the program, each operation on the same operands once; returns where its outputs lie."""
+    views: dict[Node, _View] = {}
+    done: dict[tuple[object, str], _View] = {}
+    remaining = iter(inputs)
+    for node in graph.graph.nodes:
+        if node.op == "placeholder":
+            views[node] = program.array(node.meta["val"].shape)
+            program.reads.append(f'{views[node].array}.set(inputs["{next(remaining)}"]);')
+        elif node.op == "get_attr":
+            tensor = getattr(graph, node.target)
+            views[node] = _View(_constant(tensor, constants), tuple(tensor.shape), _dense(tensor.shape))
+        elif node.op == "call_function":
+            operands = [views[a] if isinstance(a, Node) else a for a in node.args]
+            if node.target not in _OPERATIONS or node.kwargs.keys() - {
+                "dtype",
+                "layout",
+                "device",
+                "pin_memory",
+                "memory_format",
+            }:
+                raise NotImplementedError(
+                    f"{node.target} has no translation to JavaScript; add one to dlgutils.javascript, or write the function "
+                    f"with other operations. There are: {', '.join(sorted(map(str, _OPERATIONS)))}"
+                )
+            same = node.target, repr(operands)
+            if same not in done:
+                done[same] = _OPERATIONS[node.target](program, tuple(node.meta["val"].shape), *operands)
+            views[node] = done[same]
+        else:
+            return [program.dense(views[a]) for a in node.args[0]]
+    raise AssertionError("a graph ends with its output")
+
+
+def _constant(tensor: Tensor, constants: dict[str, str]) -> str:
+    content = tensor.detach().float().contiguous().numpy().astype("<f4").tobytes()
+    name = f"c{hashlib.sha256(content).hexdigest()[:8]}"
+    constants[name] = base64.b64encode(content).decode()
+    return name
+
+
+# Where entries lie ------------------------------------------------------------------------------------------------
+
+
+def _dense(shape: Sequence[int]) -> tuple[int, ...]:
+    """The strides of an array without gaps."""
+    return tuple(math.prod(shape[d + 1 :]) for d in range(len(shape)))
+
+
+def _expanded(view: _View, shape: Sequence[int]) -> _View:
+    """The view broadcast to a shape, as torch does it."""
+    missing = len(shape) - len(view.shape)
+    own = [0 if n == 1 else s for n, s in zip(view.shape, view.strides, strict=True)]
+    return view._replace(shape=tuple(shape), strides=(0,) * missing + tuple(own))
+
+
+def _nest(shape: Sequence[int], views: Sequence[_View]) -> tuple[str, list[str]]:
+    """Loops over a shape, as few as its strides allow, and the entry of each view inside them."""
+    axes = [(n, [v.strides[d] for v in views]) for d, n in enumerate(shape) if n > 1]
+    merged: list[tuple[int, list[int]]] = []
+    for n, strides in axes:
+        if merged and all(outer == inner * n for outer, inner in zip(merged[-1][1], strides, strict=True)):
+            merged[-1] = (merged[-1][0] * n, strides)
+        else:
+            merged.append((n, strides))
+    loops = "".join(f"for (let i{d} = 0; i{d} < {n}; i{d}++) " for d, (n, _) in enumerate(merged))
+    steps = [
+        [f"i{d}" if s[k] == 1 else f"{s[k]} * i{d}" for d, (_, s) in enumerate(merged) if s[k]] for k in range(len(views))
+    ]
+    places = [
+        " + ".join([*terms, *([str(v.offset)] if v.offset or not terms else [])])
+        for terms, v in zip(steps, views, strict=True)
+    ]
+    return loops, [f"{v.array}[{place}]" for v, place in zip(views, places, strict=True)]
+
+
+def _number(value: float) -> str:
+    return f"({value!r})"
+
+
+# What each operation becomes --------------------------------------------------------------------------------------
+
+
+def _elementwise(formula: str) -> Callable[..., _View]:
+    return lambda program, shape, *operands: program.elementwise(formula, shape, *operands)
+
+
+def _view(program: _Program, shape: tuple[int, ...], a: _View, *_: object) -> _View:
+    """Another shape for the same entries: new strides if the old ones allow it, else a copy."""
+    dense = program.dense(a)
+    return _View(dense.array, shape, _dense(shape))
+
+
+def _permuted(shape: tuple[int, ...], a: _View, order: Sequence[int]) -> _View:
+    return a._replace(shape=shape, strides=tuple(a.strides[d] for d in order))
+
+
+def _swapped(_: _Program, shape: tuple[int, ...], a: _View, d: int = 0, e: int = -1) -> _View:
+    order = list(range(len(shape)))
+    if order:
+        order[d], order[e] = order[e], order[d]
+    return _permuted(shape, a, order)
+
+
+def _slice(
+    _: _Program, shape: tuple[int, ...], a: _View, dim: int = 0, start: int | None = None, *rest: int | None
+) -> _View:
+    step = rest[1] if len(rest) > 1 else 1
+    start = (start or 0) + (a.shape[dim] if (start or 0) < 0 else 0)
+    strides = tuple(s * step if d == dim % len(shape) else s for d, s in enumerate(a.strides))
+    return _View(a.array, shape, strides, a.offset + start * a.strides[dim])
+
+
+def _select(_: _Program, shape: tuple[int, ...], a: _View, dim: int, index: int) -> _View:
+    dim %= len(a.shape)
+    strides = tuple(s for d, s in enumerate(a.strides) if d != dim)
+    return _View(a.array, shape, strides, a.offset + index % a.shape[dim] * a.strides[dim])
+
+
+def _sum(program: _Program, shape: tuple[int, ...], a: _View, dims: Sequence[int] | None = None, *_: object) -> _View:
+    dims = range(len(a.shape)) if not dims else [d % len(a.shape) for d in dims]
+    return program.total(a, list(dims), shape)
+
+
+def _mean(program: _Program, shape: tuple[int, ...], a: _View, dims: Sequence[int] | None = None, *_: object) -> _View:
+    total = _sum(program, shape, a, dims)
+    return program.elementwise("{0} / {1}", shape, total, math.prod(a.shape) // max(1, math.prod(shape)))
+
+
+def _product(program: _Program, shape: tuple[int, ...], a: _View, b: _View) -> _View:
+    out = program.array(shape)
+    batches = [range(n) for n in shape[:-2]]
+    for places in itertools.product(*batches):
+        begin = [v.offset + sum(k * s for k, s in zip(places, v.strides, strict=False)) for v in (out, a, b)]
+        matrices = zip((out, a, b), begin, strict=True)
+        words = [f"{v.array}, {at}" + (f", {v.strides[-2]}, {v.strides[-1]}" if v is not out else "") for v, at in matrices]
+        program.calls.append(f"product({', '.join(words)}, {shape[-2]}, {a.shape[-1]}, {shape[-1]});")
+    return out
+
+
+def _softmax(name: str) -> Callable[..., _View]:
+    def operation(program: _Program, shape: tuple[int, ...], a: _View, dim: int, *_: object) -> _View:
+        assert dim % len(shape) == len(shape) - 1, "softmax over the last dimension"
+        return program.call(name, shape, program.dense(a), math.prod(shape[:-1]), shape[-1])
+
+    return operation
+
+
+def _im2col(program: _Program, shape: tuple[int, ...], a: _View, size: list[int], *geometry: list[int]) -> _View:
+    (dilation, padding, stride), (images, channels, height, width) = geometry, a.shape
+    return program.call(
+        "im2col", shape, program.dense(a), images * channels, height, width, *size, *dilation, *padding, *stride
+    )
+
+
+def _col2im(
+    program: _Program, shape: tuple[int, ...], a: _View, _: list[int], size: list[int], *geometry: list[int]
+) -> _View:
+    (dilation, padding, stride), (images, channels, height, width) = geometry, shape
+    return program.call(
+        "col2im", shape, program.dense(a), images * channels, height, width, *size, *dilation, *padding, *stride
+    )
+
+
+def _filled(value: float) -> Callable[..., _View]:
+    return lambda program, shape, *_: program.elementwise("{0}", shape, value)
+
+
+def _same(_: _Program, shape: tuple[int, ...], a: _View, *__: object) -> _View:
+    return a._replace(shape=shape)
+
+
+_OPERATIONS: dict[object, Callable[..., _View]] = {
+    _aten.add.Tensor: _elementwise("{0} + {1}"),
+    _aten.add.Scalar: _elementwise("{0} + {1}"),
+    _aten.sub.Tensor: _elementwise("{0} - {1}"),
+    _aten.sub.Scalar: _elementwise("{0} - {1}"),
+    _aten.rsub.Scalar: _elementwise("{1} - {0}"),
+    _aten.mul.Tensor: _elementwise("{0} * {1}"),
+    _aten.mul.Scalar: _elementwise("{0} * {1}"),
+    _aten.div.Tensor: _elementwise("{0} / {1}"),
+    _aten.div.Scalar: _elementwise("{0} / {1}"),
+    _aten.neg.default: _elementwise("-{0}"),
+    _aten.exp.default: _elementwise("Math.exp({0})"),
+    _aten.log.default: _elementwise("Math.log({0})"),
+    _aten.sqrt.default: _elementwise("Math.sqrt({0})"),
+    _aten.sigmoid.default: _elementwise("1 / (1 + Math.exp(-{0}))"),
+    _aten.tanh.default: _elementwise("Math.tanh({0})"),
+    _aten.ones_like.default: _filled(1.0),
+    _aten.zeros_like.default: _filled(0.0),
+    _aten.sum.default: _sum,
+    _aten.sum.dim_IntList: _sum,
+    _aten.mean.default: _mean,
+    _aten.mean.dim: _mean,
+    _aten.mm.default: _product,
+    _aten.bmm.default: _product,
+    _aten._softmax.default: _softmax("softmax"),
+    _aten._log_softmax.default: _softmax("logSoftmax"),
+    _aten.im2col.default: _im2col,
+    _aten.col2im.default: _col2im,
+    _aten.view.default: _view,
+    _aten._unsafe_view.default: _view,
+    _aten.clone.default: _same,
+    _aten.unsqueeze.default: lambda program, shape, a, dim: _view(program, shape, a),
+    _aten.squeeze.dim: lambda program, shape, a, dim: _view(program, shape, a),
+    _aten.t.default: _swapped,
+    _aten.transpose.int: _swapped,
+    _aten.permute.default: lambda _, shape, a, order: _permuted(shape, a, order),
+    _aten.slice.Tensor: _slice,
+    _aten.select.int: _select,
+    _aten.expand.default: lambda _, shape, a, *__: _expanded(a, shape),
+}
+
+
+def _power(a: Tensor, exponent: float) -> Tensor:
+    """Squares as products: a power of floats is many times slower in a page."""
+    return {1: lambda: a.clone(), 2: lambda: a * a}.get(exponent, lambda: NotImplemented)()
+
+
+_DECOMPOSITIONS = get_decompositions(
+    [
+        _aten.addmm,
+        _aten.sigmoid_backward,
+        _aten.tanh_backward,
+        _aten._log_softmax_backward_data,
+        _aten._softmax_backward_data,
+        _aten.slice_backward,
+        _aten.detach,
+    ]
+) | {_aten.pow.Tensor_Scalar: _power}
