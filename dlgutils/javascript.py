@@ -21,6 +21,7 @@ from dlgutils.tracing import traced
 from dlgutils.types import Tensors
 
 _aten = torch.ops.aten
+_WHERE_AND_HOW = {"dtype", "layout", "device", "pin_memory", "memory_format"}  # everything is a float of the page
 _KERNELS = Path(__file__).parent / "web" / "kernels.js"
 
 
@@ -135,13 +136,7 @@ def _translate(graph: GraphModule, program: _Program, inputs: list[str], constan
             views[node] = _View(_constant(tensor, constants), tuple(tensor.shape), _dense(tensor.shape))
         elif node.op == "call_function":
             operands = [views[a] if isinstance(a, Node) else a for a in node.args]
-            if node.target not in _OPERATIONS or node.kwargs.keys() - {
-                "dtype",
-                "layout",
-                "device",
-                "pin_memory",
-                "memory_format",
-            }:
+            if node.target not in _OPERATIONS or node.kwargs.keys() - _WHERE_AND_HOW:
                 raise NotImplementedError(
                     f"{node.target} has no translation to JavaScript; add one to dlgutils.javascript, or write the function "
                     f"with other operations. There are: {', '.join(sorted(map(str, _OPERATIONS)))}"

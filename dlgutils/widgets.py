@@ -1,38 +1,39 @@
-"""Things to touch: a film of stored results, alive without a kernel, and a panel that reruns the attack with one."""
+"""Things to touch, alive without a kernel: a film of stored results, and a lab that runs the attack in the page."""
 
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import anywidget
 import torch
 import traitlets
-from torch import Tensor
+from torch import Tensor, nn
 
-from dlgutils import attacks, client, data, inversion, metrics, models
-from dlgutils.types import Attack, Result
+from dlgutils import data, inversion, live, metrics, models
+from dlgutils.types import Result, Shared, Tensors
 
 _WEB = Path(__file__).parent / "web"
 
 
-def _front_end(name: str) -> str:
-    """One module for the browser: what all widgets share, then this one's own."""
-    return "".join((_WEB / f"{part}.js").read_text(encoding="utf-8") for part in ("common", name))
+def _front_end(*parts: str) -> str:
+    """One module for the browser, of several files, so that it needs no address to import from."""
+    return "\n".join((_WEB / f"{part}.js").read_text(encoding="utf-8") for part in parts)
 
 
 class _Widget(anywidget.AnyWidget):
     """The common ground: one look, pictures as bytes, (height, width, channels) each."""
 
     _css = _WEB / "widgets.css"
-    shape = traitlets.List().tag(sync=True)  # [height, width, channels] of every picture
-    truth = traitlets.Bytes().tag(sync=True)  # the client's image, shown beside the reconstruction; empty for none
 
 
 class Film(_Widget):
     """Selectors of the scene, a slider over the frames, and the pictures; make it with `film`."""
 
-    _esm = _front_end("film")
+    _esm = _front_end("common", "film")
+    shape = traitlets.List().tag(sync=True)  # [height, width, channels] of every picture
+    truth = traitlets.Bytes().tag(sync=True)  # the client's image, shown beside the reconstruction; empty for none
     axes = traitlets.List().tag(sync=True)  # names of what the scenes differ in, one selector each
     scenes = traitlets.List().tag(sync=True)  # [scene][axis]: its place on each axis, in words
     captions = traitlets.List().tag(sync=True)  # [scene][frame]: what the picture shows, in words
@@ -78,97 +79,127 @@ def film(
     )
 
 
-class Panel(_Widget):
-    """A control panel that really reruns an attack in the kernel; make it with `panel`.
+class Lab(_Widget):
+    """One attack on one picture, in the page or in the kernel; make it with `lab`.
 
-    `start` begins a run in a thread, `stop` ends it early, `wait` blocks until it is over; `result` is the last one.
+    What the reader chooses is in its traits. With a kernel, `result` is what the last run of the PyTorch engine found.
     """
 
-    _esm = _front_end("panel")
-    photos = traitlets.List().tag(sync=True)
+    _esm = _front_end("common", "apng", "lab")
+    script = traitlets.Unicode().tag(sync=True)  # the engine of the page: a worker's source
+    photos = traitlets.List().tag(sync=True)  # names, which are the classes too
+    images = traitlets.Bytes().tag(sync=True)  # the photographs, one after the other
     attacks = traitlets.List().tag(sync=True)  # names
-    photo = traitlets.Unicode().tag(sync=True)
-    attack = traitlets.Unicode().tag(sync=True)
+    photo = traitlets.Unicode().tag(sync=True)  # empty for a picture of the reader's own
+    label = traitlets.Unicode().tag(sync=True)
+    weights = traitlets.Enum(["default", "wide"], "default").tag(sync=True)
     rate = traitlets.Float(0.0).tag(sync=True)  # of the dropout, in [0, 0.9]
-    steps = traitlets.Int(100).tag(sync=True)
+    noise = traitlets.Float(0.0).tag(sync=True)  # standard deviation, on every number of the gradient
+    attack = traitlets.Unicode().tag(sync=True)
+    steps = traitlets.Int(100).tag(sync=True)  # evaluations
     seed = traitlets.Int(0).tag(sync=True)
-    running = traitlets.Bool(False).tag(sync=True)
-    evaluation = traitlets.Int(0).tag(sync=True)
-    picture = traitlets.Bytes().tag(sync=True)
-    caption = traitlets.Unicode("Choose, then press Run.").tag(sync=True)
+    engine = traitlets.Enum(["page", "kernel"], "page").tag(sync=True)
 
-    def __init__(self, recipes: Sequence[Attack]):
+    def __init__(self, **chosen: object):
+        self._recipes = {attack.name: attack for attack in live.ATTACKS}
         names = list(data.class_names("photos"))
         super().__init__(
-            photos=names, attacks=[a.name for a in recipes], photo="cat", attack=recipes[0].name, shape=[32, 32, 3]
+            script=live.script(), photos=names, images=_bytes(data.photos().x), attacks=list(self._recipes), **chosen
         )
         self.result: Result | None = None
-        self._recipes = {a.name: a for a in recipes}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._show_truth()
-        self.observe(lambda _: self._show_truth(), "photo")
         self.on_msg(self._on_message)
 
-    def start(self) -> None:
-        """Run the chosen attack on the chosen photograph, unless one is running."""
-        if not self.running:
-            self.running = True
-            self._stop.clear()
-            self._thread = threading.Thread(target=self._attack, daemon=True)
-            self._thread.start()
-
-    def stop(self) -> None:
-        """Ask the running attack to stop after its current evaluation."""
-        self._stop.set()
-
     def wait(self, seconds: float | None = None) -> None:
-        """Block until the attack is over, or for so many seconds."""
+        """Block until the run in the kernel is over, or for so many seconds."""
         if self._thread:
             self._thread.join(seconds)
 
-    def _attack(self) -> None:
+    def _on_message(self, _: object, message: dict, buffers: list[memoryview]) -> None:
+        match message["kind"]:
+            case "hello":
+                self.send({"kind": "kernel"})
+            case "stop":
+                self._stop.set()
+            case "run":
+                self._stop.set()
+                self.wait()
+                self._stop.clear()
+                self._thread = threading.Thread(target=self._attack, args=(message, buffers), daemon=True)
+                self._thread.start()
+
+    def _attack(self, message: dict, buffers: list[memoryview]) -> None:
+        """Attack what the page shared, with what it has read, and tell it how that goes."""
+        began = shown = time.monotonic()
+
+        def tell(kind: str, evaluation: int, loss: float, x: Tensor, **more: object) -> None:
+            told = {"kind": kind, "evaluation": evaluation, "loss": loss, "seconds": time.monotonic() - began, **more}
+            self.send(told, [x.contiguous().numpy().tobytes()])
+
+        def watch(evaluation: int, lowest: Tensor, x: Tensor) -> bool:
+            nonlocal shown
+            if time.monotonic() - shown > 0.1:
+                shown = time.monotonic()
+                tell("frame", evaluation, float(lowest), x[0], filmed=True)
+            return self._stop.is_set()
+
         try:
-            generator = torch.Generator().manual_seed(self.seed)
-            model = models.init_default(models.lenet(dropout=self.rate), generator)
-            batch = data.photos(self.photo)
-            shared = client.share(model, batch, generator)
-            recipe, shown = self._recipes[self.attack], 0.0
-
-            def watch(evaluation: int, lowest: Tensor, x: Tensor) -> bool:
-                nonlocal shown
-                if time.monotonic() - shown > 0.1:
-                    shown = time.monotonic()
-                    self._show(recipe.name, evaluation, float(lowest), x[0], batch.x)
-                return self._stop.is_set()
-
-            self.result = inversion.invert(model, shared, recipe, generator, steps=self.steps, watch=watch)
-            self._show(recipe.name, self.result.loss.shape[1], float(self.result.lowest), self.result.x[0], batch.x)
+            model = models.lenet(dropout=message["rate"])
+            recipe = replace(self._recipes[message["attack"]], read=lambda *_: _read_by_page(message))
+            shared = _shared_by_page(model, message["names"], buffers)
+            generator = torch.Generator().manual_seed(message["seed"])
+            self.result = inversion.invert(model, shared, recipe, generator, steps=message["steps"], watch=watch)
+            tell("done", self.result.loss.shape[1], float(self.result.lowest), self.result.x[0])
         except Exception as error:  # a thread has nobody to raise to: tell the reader
-            self.caption = f"This attack cannot run: {error}"
-        finally:
-            self.running = False
-
-    def _show(self, name: str, evaluation: int, loss: float, x: Tensor, truth: Tensor) -> None:
-        with self.hold_sync():
-            self.evaluation = evaluation
-            self.picture = _bytes(x)
-            self.caption = _caption(name, evaluation, loss, float(metrics.rmse(x, truth)))
-
-    def _show_truth(self) -> None:
-        self.truth = _bytes(data.photos(self.photo).x)
-
-    def _on_message(self, _: object, message: str, __: object) -> None:
-        {"run": self.start, "stop": self.stop, "hello": lambda: self.send("kernel")}[message]()
+            self.send({"kind": "failed", "message": str(error)})
 
 
-def panel(recipes: Sequence[Attack] = (attacks.idlg, attacks.dlg, attacks.idlg_fresh_masks)) -> Panel:
-    """Photograph, dropout rate, attack, evaluations and seed to choose; Run, Stop, progress, and the picture as it comes.
+def lab(
+    photo: str = "cat",
+    *,
+    rate: float = 0.0,
+    attack: str = "iDLG",
+    weights: str = "default",
+    steps: int = 100,
+) -> Lab:
+    """A laboratory for one attack on one picture: a photograph, the reader's own, or a drawing.
 
-    It attacks `models.lenet` with PyTorch's default initialisation, in the kernel: one or two seconds for 100
-    evaluations on one CPU thread. Without a kernel it says so and stays still.
+    The page itself runs it, in JavaScript generated from PyTorch's graphs (`live.script`), so it needs no kernel, and the
+    picture never leaves the page. With a kernel the reader may choose PyTorch, which gets the gradient, never the picture.
+    The arguments are what is chosen first: photo from `data.class_names("photos")`, the rate of `models.lenet`'s dropout in
+    [0, 0.9], attack the name of one of `live.ATTACKS`, weights "default" or "wide" as in `models.init_uniform`.
+    Raises ValueError for what there is not to choose.
     """
-    return Panel(recipes)
+    _check_choice("photo", photo, data.class_names("photos"))
+    _check_choice("attack", attack, [recipe.name for recipe in live.ATTACKS])
+    _check_choice("weights", weights, ["default", "wide"])
+    if not 0 <= rate <= 0.9 or steps < 1:
+        raise ValueError(f"the lab takes a rate from 0 to 0.9 and at least 1 of steps, got rate={rate}, steps={steps}")
+    return Lab(photo=photo, label=photo, rate=rate, attack=attack, weights=weights, steps=steps)
+
+
+def _check_choice(what: str, chosen: str, there: Sequence[str]) -> None:
+    if chosen not in there:
+        raise ValueError(f"the lab has no {what} {chosen!r}; choose one of {', '.join(there)}")
+
+
+def _shared_by_page(model: nn.Module, names: Sequence[str], buffers: Sequence[memoryview]) -> Shared:
+    """A round as the page made it: arrays "weights.fc.bias", "gradient.fc.bias" and so on, without their shapes."""
+    arrays = {
+        name: torch.frombuffer(bytearray(buffer), dtype=torch.float32) for name, buffer in zip(names, buffers, strict=True)
+    }
+    shapes = {name: p.shape for name, p in model.named_parameters()}
+    weights, gradient = ({n: arrays[f"{part}.{n}"].view(s) for n, s in shapes.items()} for part in ("weights", "gradient"))
+    return Shared(weights, gradient, (1, *model.x_shape))
+
+
+def _read_by_page(message: dict) -> Tensors:
+    label, mask = message.get("label"), message.get("mask")
+    return {
+        **({} if label is None else {"y": torch.tensor([label])}),
+        **({} if mask is None else {"dropout.mask": torch.tensor([mask])}),
+    }
 
 
 def _check_scenes(results: Mapping[tuple[str, ...], Result], axes: Sequence[str], *, run: int, image: int) -> None:

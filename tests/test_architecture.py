@@ -12,15 +12,15 @@ import dlgutils
 DEFINITION = ast.FunctionDef | ast.ClassDef
 PACKAGE = Path(dlgutils.__file__).parent
 LAYERS = [
-    {"files"},
+    {"files", "tracing"},
     {"types"},
-    {"data", "models", "matching", "metrics", "optimizers", "coordinates"},
+    {"data", "models", "matching", "metrics", "optimizers", "coordinates", "javascript"},
     {"client"},
     {"labels"},
     {"masks"},
     {"attacks", "closed_form"},
     {"inversion"},
-    {"plots", "sweeps"},
+    {"plots", "sweeps", "live"},
     {"widgets"},
 ]
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")

@@ -1,13 +1,13 @@
-"""Things to touch: films hold the pictures that the attack went through; a panel really reruns it."""
+"""Things to touch: films hold the pictures that the attack went through; the lab reruns it, here in the kernel."""
 
-import threading
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from dlgutils import attacks, data, invert, metrics, models, share, widgets
+from dlgutils import attacks, data, invert, live, metrics, models, share, widgets
 
 CAT = data.photos("cat")
 
@@ -26,15 +26,6 @@ def result():
     """A short attack on the cat, two runs."""
     model = models.init_default(models.lenet(), torch.Generator().manual_seed(0))
     return invert(model, [share(model, CAT)] * 2, attacks.idlg, steps=6, frames=4)
-
-
-@pytest.fixture
-def panel():
-    """A panel that is stopped at the end, whatever happens."""
-    panel = widgets.panel()
-    yield panel
-    panel.stop()
-    panel.wait(30)
 
 
 # The film
@@ -139,128 +130,118 @@ def test_a_film_carries_its_own_front_end(result):
     assert "render" in widgets.film(result)._esm
 
 
-# The panel
+# The lab: the engine of the page is tested in a browser, tests/browser/test_lab.py
 
 
-def test_a_panel_offers_every_photograph_and_recipe(panel):
-    assert panel.photos == list(data.class_names("photos"))
-    assert panel.attacks == ["iDLG", "DLG", "iDLG, fresh masks"]
-    assert panel.truth == as_bytes(CAT.x[0])
-    assert (panel.running, panel.result) == (False, None)
+@pytest.fixture
+def lab(monkeypatch):
+    """A lab whose messages to the page are kept in `sent`; stopped at the end, whatever happens."""
+    lab = widgets.lab()
+    lab.sent = []
+    monkeypatch.setattr(lab, "send", lambda content, buffers=None: lab.sent.append((content, buffers)))
+    yield lab
+    lab._handle_custom_msg({"kind": "stop"}, [])
+    lab.wait(30)
 
 
-def test_the_truth_follows_the_photograph(panel):
-    panel.photo = "coffee"
-    assert panel.truth == as_bytes(data.photos("coffee").x[0])
+def run(shared, attack, *, rate=0.0, steps=5, label=None, mask=None):
+    """What the page says when its reader presses Run with a kernel: a message and its buffers."""
+    named = {f"weights.{n}": t for n, t in shared.weights.items()} | {f"gradient.{n}": t for n, t in shared.gradient.items()}
+    message = {
+        "kind": "run",
+        "attack": attack,
+        "rate": rate,
+        "steps": steps,
+        "seed": 0,
+        "names": list(named),
+        "label": label,
+    }
+    buffers = [memoryview(t.numpy().tobytes()) for t in named.values()]
+    return message | ({} if mask is None else {"mask": mask.flatten().tolist()}), buffers
 
 
-@pytest.mark.parametrize("attack", ["iDLG", "DLG", "iDLG, fresh masks"])
-def test_a_panel_really_runs_the_attack(panel, attack):
-    panel.set_trait("attack", attack)
-    panel.photo, panel.steps, panel.rate, panel.seed = "rocket", 5, 0.3, 2
-    panel.start()
-    panel.wait(60)
-    assert panel.result.loss.shape == (1, 5)
-    assert (panel.result.attack, panel.result.complete, panel.running) == (attack, True, False)
-    assert (panel.evaluation, panel.picture) == (5, as_bytes(panel.result.x[0, 0]))
-    assert panel.caption.startswith(f"{attack}, 5 evaluations, matching loss ")
+def round_of(rate, seeded):
+    model = models.init_default(models.lenet(dropout=rate), seeded(3))
+    return model, share(model, CAT, seeded(4))
 
 
-def test_a_panel_runs_what_the_library_runs(panel, seeded):
-    panel.steps, panel.rate, panel.seed = 5, 0.5, 3
-    panel.start()
-    panel.wait(60)
-    gen = seeded(3)
-    model = models.init_default(models.lenet(dropout=0.5), gen)
-    by_hand = invert(model, share(model, CAT, gen), attacks.idlg, gen, steps=5)
-    torch.testing.assert_close(panel.result.loss, by_hand.loss)
+def test_a_lab_offers_every_photograph_and_attack(lab):
+    assert lab.photos == list(data.class_names("photos"))
+    assert lab.attacks == ["iDLG", "iDLG, mask read", "DLG", "iDLG, fresh masks"]
+    assert pixels(lab.images, (32, 32, 3))[1].tobytes() == as_bytes(CAT.x[0])
+    assert (lab.photo, lab.label, lab.weights, lab.rate, lab.engine) == ("cat", "cat", "default", 0.0, "page")
 
 
-def test_stop_ends_the_attack_early(panel):
-    panel.steps = 5000
-    shown = threading.Event()
-    panel.observe(lambda _: shown.set(), "picture")
-    panel.start()
-    assert shown.wait(60)
-    panel.stop()
-    panel.wait(60)
-    assert not panel.running
-    assert not panel.result.complete
-    assert 0 < panel.result.loss.shape[1] < 5000
-
-
-def test_a_second_start_does_not_disturb_the_first(panel):
-    panel.steps = 30
-    panel.start()
-    first = panel._thread
-    panel.start()
-    assert panel._thread is first
-    panel.wait(60)
-    assert panel.result.complete
-
-
-def test_a_panel_can_run_again_after_a_stop(panel):
-    panel.steps = 5000
-    panel.start()
-    panel.stop()
-    panel.wait(60)
-    panel.steps = 4
-    panel.start()
-    panel.wait(60)
-    assert (panel.result.complete, panel.result.loss.shape) == (True, (1, 4))
+def test_a_lab_opens_with_what_is_chosen():
+    lab = widgets.lab("coffee", rate=0.5, attack="iDLG, mask read", weights="wide", steps=300)
+    assert (lab.photo, lab.label, lab.rate, lab.attack, lab.weights, lab.steps) == (
+        *("coffee", "coffee", 0.5),
+        *("iDLG, mask read", "wide", 300),
+    )
 
 
 @pytest.mark.parametrize(
-    ("choice", "said"), [({"steps": 0}, "at least 1 of steps, got 0"), ({"rate": 1.0}, r"rate in [0, 1), got 1.0")], ids=str
-)
-def test_an_impossible_choice_is_explained_and_the_panel_stays_usable(panel, choice, said):
-    panel.set_trait(*next(iter(choice.items())))
-    panel.start()
-    panel.wait(60)
-    assert panel.caption.startswith("This attack cannot run: ")
-    assert said in panel.caption
-    assert (panel.running, panel.result) == (False, None)
-
-    panel.rate, panel.steps = 0.0, 2
-    panel.start()
-    panel.wait(60)
-    assert panel.result.complete
-
-
-@pytest.mark.parametrize(
-    ("field", "error"),
+    ("choice", "said"),
     [
-        ("start", ValueError("this recipe needs a batch of two; use another")),
-        ("distance", RuntimeError("not enough memory")),
+        ({"photo": "dog"}, "no photo 'dog'; choose one of astronaut, cat"),
+        ({"attack": "magic"}, "no attack 'magic'; choose one of iDLG, iDLG, mask read"),
+        ({"weights": "small"}, "no weights 'small'; choose one of default, wide"),
+        ({"rate": 0.95}, "a rate from 0 to 0.9 and at least 1 of steps, got rate=0.95"),
+        ({"steps": 0}, "at least 1 of steps, got rate=0.0, steps=0"),
     ],
+    ids=str,
 )
-def test_an_attack_that_raises_is_explained_and_a_panel_is_not_stuck(field, error):
-    def fail(*_):
-        raise error
-
-    panel = widgets.panel([replace(attacks.idlg, **{field: fail})])
-    panel.start()
-    panel.wait(60)
-    assert panel.caption == f"This attack cannot run: {error}"
-    assert not panel.running
+def test_what_there_is_not_to_choose_is_refused(choice, said):
+    with pytest.raises(ValueError, match=said):
+        widgets.lab(**choice)
 
 
-def test_a_caption_names_the_attack_that_ran_whatever_is_chosen_meanwhile(panel):
-    panel.steps = 2
-    panel.observe(lambda _: panel.set_trait("attack", "DLG"), "picture")
-    panel.start()
-    panel.wait(60)
-    assert (panel.attack, panel.result.attack) == ("DLG", "iDLG")
-    assert panel.caption.startswith("iDLG, 2 evaluations")
+@pytest.mark.parametrize("attack", ["iDLG", "iDLG, mask read", "DLG"])
+def test_the_kernel_runs_what_the_library_runs(lab, seeded, attack):
+    recipe = {recipe.name: recipe for recipe in live.ATTACKS}[attack]
+    model, shared = round_of(0.5, seeded)
+    read = recipe.read(model, shared)
+    label = int(read["y"]) if "y" in read else None
+    lab._handle_custom_msg(*run(shared, attack, rate=0.5, label=label, mask=read.get("dropout.mask")))
+    lab.wait(60)
+    by_hand = invert(model, shared, recipe, seeded(0), steps=5)
+    torch.testing.assert_close(lab.result.loss, by_hand.loss)
+    told, (x,) = lab.sent[-1]
+    assert (told["kind"], told["evaluation"], told["loss"]) == ("done", 5, float(lab.result.lowest))
+    assert x == lab.result.x[0].numpy().tobytes()
 
 
-def test_the_front_end_starts_stops_and_learns_of_the_kernel(panel, monkeypatch):
-    sent = []
-    monkeypatch.setattr(panel, "send", sent.append)
-    panel.steps = 5000
-    panel._handle_custom_msg("hello", [])
-    panel._handle_custom_msg("run", [])
-    panel._handle_custom_msg("stop", [])
-    panel.wait(60)
-    assert sent == ["kernel"]
-    assert not panel.result.complete
+def test_stop_ends_the_run_early(lab, seeded):
+    lab._handle_custom_msg(*run(round_of(0.0, seeded)[1], "iDLG", steps=5000, label=1))
+    while not lab.sent:
+        assert lab._thread.is_alive()
+        time.sleep(0.05)
+    lab._handle_custom_msg({"kind": "stop"}, [])
+    lab.wait(60)
+    assert not lab.result.complete
+    assert 0 < lab.result.loss.shape[1] < 5000
+
+
+def test_a_new_run_ends_the_one_before(lab, seeded):
+    _, shared = round_of(0.0, seeded)
+    lab._handle_custom_msg(*run(shared, "iDLG", steps=5000, label=1))
+    lab._handle_custom_msg(*run(shared, "iDLG", steps=4, label=1))
+    lab.wait(60)
+    assert (lab.result.complete, lab.result.loss.shape) == (True, (1, 4))
+
+
+def test_a_run_that_cannot_be_is_explained_and_the_lab_stays_usable(lab, seeded):
+    _, shared = round_of(0.0, seeded)
+    lab._handle_custom_msg(*run(shared, "iDLG", steps=0, label=1))
+    lab.wait(60)
+    ((told, _),) = lab.sent
+    assert told["kind"] == "failed"
+    assert "at least 1 of steps, got 0" in told["message"]
+    lab._handle_custom_msg(*run(shared, "iDLG", steps=2, label=1))
+    lab.wait(60)
+    assert lab.result.complete
+
+
+def test_the_page_learns_of_the_kernel(lab):
+    lab._handle_custom_msg({"kind": "hello"}, [])
+    assert lab.sent == [({"kind": "kernel"}, None)]

@@ -27,15 +27,15 @@ function share({ image, label, rate, noise, weights, seed }) {
 }
 
 // What the gradient says without any search: the label is the negative entry of the bias's, dropped units are columns of
-// zeros in the weight's. Noise fills the zeros; then a column shorter than half the longest counts as dropped.
+// zeros in the weight's. Noise fills the zeros; then a column no longer than noise alone would make it counts as dropped.
 const readLabel = (delta) => delta.indexOf(Math.min(...delta));
 function readMask(shared, rate, noise) {
   const weight = shared["gradient.fc.weight"];
   const length = Float32Array.from({ length: network.features }, (_, j) =>
     Math.hypot(...Array.from({ length: network.classes }, (_, i) => weight[i * network.features + j])),
   );
-  const least = noise ? Math.max(...length) / 2 : 0;
-  return length.map((l) => (l > least) / (1 - rate));
+  const noiseAlone = noise * (Math.sqrt(network.classes) + 4); // longer once in seven million columns
+  return length.map((l) => (l > noiseAlone) / (1 - rate));
 }
 
 const largest = (a) => a.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
@@ -175,7 +175,7 @@ function run(settings) {
   postMessage({ kind: "done", ...found, seconds: (performance.now() - began) / 1000 });
 }
 
-if (typeof postMessage === "function") {
+if (typeof WorkerGlobalScope !== "undefined") {
   onmessage = ({ data }) => {
     try {
       run(data);
@@ -183,5 +183,4 @@ if (typeof postMessage === "function") {
       postMessage({ kind: "failed", message: String(error) });
     }
   };
-  postMessage({ kind: "ready" });
 }
