@@ -270,9 +270,13 @@ function lab(model, root) {
     showFrame({ ...frame, words: words(frame) }, false);
   });
   save.addEventListener("click", async () => {
-    const address = URL.createObjectURL(await animated(frames.map(({ x }) => toBytes(x)), SIDE, 8));
-    make("a", { href: address, download: `${model.get("attack")}.png` }).click();
-    URL.revokeObjectURL(address);
+    try {
+      const address = URL.createObjectURL(await animated(frames.map(({ x }) => toBytes(x)), SIDE, 8));
+      make("a", { href: address, download: `${settings.attackName}.png` }).click();
+      setTimeout(() => URL.revokeObjectURL(address), 60_000); // some browsers fetch it later
+    } catch (error) {
+      say(caption, `This browser cannot write the film: ${error.message}`, false);
+    }
   });
 
   // Pictures of the reader's own

@@ -1,0 +1,271 @@
+"""The lab as a reader without a kernel meets it: choose, run, see the picture appear. And what they may do wrong.
+
+Slow (about two minutes): every photograph is attacked with and without dropout.
+"""
+
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+
+from dlgutils import data
+
+PIXELS = """(lab, which) => {
+    const canvas = lab.querySelectorAll("canvas")[which];
+    return [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data];
+}"""
+TRUTH, RECOVERED = 0, 1
+PHOTOS = data.class_names("photos")
+
+
+@pytest.fixture(scope="module")
+def visit(look, site):
+    return look(site, "notebooks/lab")
+
+
+@pytest.fixture
+def lab(visit):
+    """The lab, at rest and as it was opened."""
+    lab = visit.page.locator(".dlg-lab")
+    for label, value in (("picture", "cat"), ("network's weights", "default"), ("noise on the gradient", "0")):
+        lab.get_by_label(label, exact=True).select_option(value)
+    set_rate(lab, 0)
+    lab.get_by_label("seed").fill("0")
+    lab.get_by_label("evaluations", exact=True).fill("60")
+    lab.get_by_label("attack").select_option("iDLG")
+    return lab
+
+
+def set_rate(lab, rate):
+    slider = lab.get_by_label("dropout rate")
+    slider.press("Home")
+    for _ in range(round(10 * rate)):
+        slider.press("ArrowRight")
+
+
+def pixels(lab, which):
+    """A picture of the lab, (32, 32, 3) bytes."""
+    return np.array(lab.evaluate(PIXELS, which), dtype=np.uint8).reshape(32, 32, 4)[..., :3]
+
+
+def said(lab):
+    return lab.locator("[aria-live]").inner_text()
+
+
+def run(lab):
+    """Press Run, wait for the end; the RMSE that the lab reports."""
+    lab.get_by_role("button", name="Run").click()
+    expect(lab.locator("[aria-live]")).to_have_text(re.compile(r"^Done after"), timeout=120_000)
+    return float(re.search(r"RMSE ([\d.]+)", said(lab)).group(1))
+
+
+def words(lab):
+    """What the pictures of label and mask say."""
+    return " | ".join(lab.locator("figcaption").all_inner_texts())
+
+
+def as_file(name, pixels):
+    buffer = io.BytesIO()
+    Image.fromarray(np.asarray(pixels, dtype=np.uint8)).save(buffer, "PNG")
+    return {"name": name, "mimeType": "image/png", "buffer": buffer.getvalue()}
+
+
+def drop(lab, file):
+    lab.get_by_label("or a file").set_input_files(file)
+
+
+# Photographs -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("photo", PHOTOS)
+@pytest.mark.parametrize(("rate", "attack"), [(0, "iDLG"), (0.5, "iDLG, mask read")])
+def test_the_photograph_appears(lab, photo, rate, attack):
+    lab.get_by_label("picture", exact=True).select_option(photo)
+    set_rate(lab, rate)
+    lab.get_by_label("attack").select_option(attack)
+    assert run(lab) < 0.1
+    difference = pixels(lab, RECOVERED) / 255 - pixels(lab, TRUTH) / 255
+    assert np.sqrt(np.square(difference).mean()) < 0.1
+    assert f"label read: {photo}, right" in words(lab)
+    assert "768 of 768 right" in words(lab)
+
+
+@pytest.mark.parametrize("attack", ["iDLG", "DLG", "iDLG, fresh masks"])
+def test_naive_attackers_fail_against_dropout(lab, attack):
+    set_rate(lab, 0.5)
+    lab.get_by_label("attack").select_option(attack)
+    assert run(lab) > 0.3
+    assert re.search(r"mask not read.*: (3[3-9]\d|4[0-3]\d) of 768 right", words(lab))
+
+
+def test_dlg_finds_the_label_too(lab):
+    lab.get_by_label("attack").select_option("DLG")
+    assert run(lab) < 0.1
+    assert "not read: the attack optimises it" in words(lab)
+
+
+def test_wide_weights_take_more_evaluations(lab):
+    lab.get_by_label("network's weights").select_option("wide")
+    expect(lab.get_by_label("evaluations", exact=True)).to_have_value("300")
+    assert run(lab) < 0.1
+
+
+def test_noise_hides_the_picture_but_not_the_label(lab):
+    lab.get_by_label("noise on the gradient").select_option("0.001")
+    assert run(lab) > 0.2
+    assert "label read: cat, right" in words(lab)
+
+
+def test_another_seed_is_another_network(lab):
+    run(lab)
+    first = said(lab)
+    lab.get_by_label("seed").fill("1")
+    run(lab)
+    assert said(lab).split(" s,")[0] != first.split(" s,")[0]
+
+
+def test_nothing_leaves_the_page(lab, visit, site):
+    before = list(visit.requests)
+    run(lab)
+    later = visit.requests[len(before) :]
+    assert [url for url in later if not url.startswith(("blob:", "data:"))] == []
+    assert visit.foreign(site) == []
+    assert visit.complaints == []
+
+
+# The reader's own pictures ---------------------------------------------------------------------------------------
+
+
+def test_a_picture_of_the_readers_own(lab):
+    i, j, k = np.ogrid[:90, :120, :3]
+    drop(lab, as_file("stripes.png", 255 * ((i // 15 + j // 20 * k) % 2)))
+    expect(lab.locator("[aria-live]")).to_contain_text("stripes.png, 120 × 90 pixels")
+    expect(lab.get_by_label("picture", exact=True)).to_have_value("")
+    lab.get_by_label("its label").select_option("rocket")
+    lab.get_by_label("evaluations", exact=True).fill("150")
+    assert run(lab) < 0.1
+    assert "label read: rocket, right" in words(lab)
+
+
+def test_a_drawing(lab):
+    lab.get_by_role("button", name="Draw").click()
+    assert (pixels(lab, TRUTH) == 255).all()
+    box = lab.locator("canvas").first.bounding_box()
+    mouse = lab.page.mouse
+    mouse.move(box["x"] + box["width"] * 0.2, box["y"] + box["height"] * 0.2)
+    mouse.down()
+    mouse.move(box["x"] + box["width"] * 0.8, box["y"] + box["height"] * 0.7, steps=8)
+    mouse.up()
+    assert 0.03 < (pixels(lab, TRUTH) < 200).any(-1).mean() < 0.3
+    assert run(lab) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("name", "picture", "expected"),
+    [
+        ("clear.png", np.zeros((40, 40, 4)), 255),
+        ("grey.png", np.full((40, 40), 128), 128),
+        ("dot.png", np.full((3, 2, 3), 77), 77),
+        ("panorama.png", np.full((33, 4000, 3), 200), 200),
+    ],
+)
+def test_a_picture_of_any_shape_is_taken(lab, name, picture, expected):
+    drop(lab, as_file(name, picture))
+    expect(lab.locator("[aria-live]")).to_contain_text(f"{name}, {picture.shape[1]} × {picture.shape[0]} pixels")
+    assert np.abs(pixels(lab, TRUTH).astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("file", "wanted"),
+    [
+        ({"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no picture"}, "notes.txt is no picture"),
+        ({"name": "broken.png", "mimeType": "image/png", "buffer": b"\x89PNG\r\n\x1a\n"}, "broken.png is no picture"),
+        (
+            {"name": "huge.png", "mimeType": "image/png", "buffer": bytes(41_000_000)},
+            "huge.png has 41 MB; choose a picture of at",
+        ),
+    ],
+    ids=lambda value: value["name"] if isinstance(value, dict) else "",
+)
+def test_a_file_that_is_no_picture_is_refused_and_nothing_is_lost(lab, file, wanted):
+    before = pixels(lab, TRUTH)
+    drop(lab, file)
+    expect(lab.locator("[aria-live]")).to_contain_text(wanted)
+    assert (pixels(lab, TRUTH) == before).all()
+    assert run(lab) < 0.1
+
+
+# Running ---------------------------------------------------------------------------------------------------------
+
+
+def test_stop_keeps_what_was_found_and_a_new_run_begins_afresh(lab):
+    lab.get_by_label("evaluations", exact=True).fill("5000")
+    lab.get_by_role("button", name="Run").click()
+    expect(lab.locator("[aria-live]")).to_contain_text("evaluations a second", timeout=30_000)
+    expect(lab.get_by_label("seed")).to_be_disabled()
+    lab.get_by_role("button", name="Stop").click()
+    expect(lab.locator("[aria-live]")).to_contain_text("Stopped after")
+    lab.get_by_label("evaluations", exact=True).fill("30")
+    run(lab)
+    assert "Done after 30 evaluations" in said(lab)
+
+
+def test_the_page_stays_fluid(lab):
+    """While a run goes on, the page draws its frames; without a worker it would draw none."""
+    lab.get_by_label("evaluations", exact=True).fill("5000")
+    lab.get_by_role("button", name="Run").click()
+    frames = lab.evaluate("""() => new Promise((resolve) => {
+        let frames = 0;
+        const count = () => { frames += 1; requestAnimationFrame(count); };
+        requestAnimationFrame(count);
+        setTimeout(() => resolve(frames), 2000);
+    })""")
+    lab.get_by_role("button", name="Stop").click()
+    assert frames > 5
+
+
+def test_the_film_can_be_looked_through_and_saved(lab, tmp_path):
+    run(lab)
+    last = pixels(lab, RECOVERED)
+    slider = lab.get_by_label("film")
+    slider.press("Home")
+    assert not (pixels(lab, RECOVERED) == last).all()
+    assert " 1 evaluations" in f" {said(lab)}"
+    slider.press("End")
+    assert (pixels(lab, RECOVERED) == last).all()
+    with lab.page.expect_download() as download:
+        lab.get_by_role("button", name="Save the film").click()
+    download.value.save_as(tmp_path / "film.png")
+    film = Image.open(tmp_path / "film.png")
+    assert (download.value.suggested_filename, film.size) == ("iDLG.png", (256, 256))
+    assert film.n_frames == int(slider.get_attribute("max")) + 1 > 10
+    film.seek(film.n_frames - 1)
+    assert (np.asarray(film.convert("RGB"))[::8, ::8] == last).all()
+
+
+def test_what_the_reader_meets_has_names(lab):
+    for control in lab.locator("input, select").all():
+        assert control.evaluate("control => [...control.labels].some(label => label.textContent.trim())")
+    run(lab)
+    for picture in lab.get_by_role("img").all():
+        assert picture.get_attribute("aria-label")
+    expect(lab.get_by_label("engine")).to_be_hidden()  # there is no kernel
+
+
+def test_a_browser_without_workers_is_told_so(browser, site):
+    page = browser.new_page()
+    page.add_init_script("delete window.Worker")
+    page.goto(f"{site}notebooks/lab.html")
+    lab = page.locator(".dlg-lab")
+    expect(lab.locator("[aria-live]")).to_contain_text("This browser has no Web Workers", timeout=60_000)
+    expect(lab.get_by_role("button", name="Run")).to_be_disabled()
+    page.close()
+
+
+def test_it_works_from_a_file(look, html):
+    visit = look(f"{html.as_uri()}/", "notebooks/lab")
+    assert run(visit.page.locator(".dlg-lab")) < 0.1
+    assert visit.complaints == []
