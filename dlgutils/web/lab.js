@@ -137,7 +137,8 @@ function lab(model, root) {
   let running = false;
   let kernel = false;
   let settings = null;
-  let frames = [];
+  let frames = []; // the film so far
+  let latest = null; // what was heard last, which the film may have skipped
 
   // What there is to choose
   const number = (min, max, step) => make("input", { type: "number", min, max, step });
@@ -205,6 +206,7 @@ function lab(model, root) {
     return `${ended}${evaluation} evaluations, matching loss ${loss.toExponential(1)}, RMSE ${rmse.toFixed(3)}, ${seconds.toFixed(1)} s, ${speed.toFixed(0)} evaluations a second`;
   };
   const film = (settled) => {
+    if (latest && latest !== frames.at(-1)) frames.push(latest);
     slider.max = Math.max(0, frames.length - 1);
     slider.value = slider.max;
     busy(false);
@@ -228,12 +230,13 @@ function lab(model, root) {
       if (message.shared) sendToKernel(model, settings, message);
     },
     frame(message) {
+      latest = message;
       if (message.filmed) frames.push(message);
       progress.value = message.evaluation;
       showFrame({ x: message.x, words: words(message) }, true);
     },
     done(message) {
-      frames.push({ ...frames.at(-1), ...message });
+      latest = { ...latest, ...message };
       film("Done");
     },
     failed: ({ message }) => film(`This attack could not run: ${message}`),
@@ -246,7 +249,7 @@ function lab(model, root) {
   const page = workerEngine(model.get("script"), listen);
 
   run.addEventListener("click", () => {
-    frames = [];
+    [frames, latest] = [[], null];
     progress.max = model.get("steps");
     progress.value = 0;
     settings = {

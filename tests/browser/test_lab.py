@@ -30,13 +30,17 @@ def visit(look, site):
 def lab(visit):
     """The lab, at rest and as it was opened."""
     lab = visit.page.locator(".dlg-lab")
-    for label, value in (("picture", "cat"), ("network's weights", "default"), ("noise on the gradient", "0")):
-        lab.get_by_label(label, exact=True).select_option(value)
+    for name, value in (("picture", "cat"), ("network's weights", "default"), ("noise on the gradient", "0")):
+        choose(lab, name, value)
     set_rate(lab, 0)
     lab.get_by_label("seed").fill("0")
     lab.get_by_label("evaluations", exact=True).fill("60")
-    lab.get_by_label("attack").select_option("iDLG")
+    choose(lab, "attack", "iDLG")
     return lab
+
+
+def choose(lab, name, value):
+    lab.get_by_role("combobox", name=name, exact=True).select_option(value)
 
 
 def set_rate(lab, rate):
@@ -74,7 +78,7 @@ def as_file(name, pixels):
 
 
 def drop(lab, file):
-    lab.get_by_label("or a file").set_input_files(file)
+    lab.locator("input[type=file]").set_input_files(file)
 
 
 # Photographs -----------------------------------------------------------------------------------------------------
@@ -83,9 +87,9 @@ def drop(lab, file):
 @pytest.mark.parametrize("photo", PHOTOS)
 @pytest.mark.parametrize(("rate", "attack"), [(0, "iDLG"), (0.5, "iDLG, mask read")])
 def test_the_photograph_appears(lab, photo, rate, attack):
-    lab.get_by_label("picture", exact=True).select_option(photo)
+    choose(lab, "picture", photo)
     set_rate(lab, rate)
-    lab.get_by_label("attack").select_option(attack)
+    choose(lab, "attack", attack)
     assert run(lab) < 0.1
     difference = pixels(lab, RECOVERED) / 255 - pixels(lab, TRUTH) / 255
     assert np.sqrt(np.square(difference).mean()) < 0.1
@@ -96,25 +100,25 @@ def test_the_photograph_appears(lab, photo, rate, attack):
 @pytest.mark.parametrize("attack", ["iDLG", "DLG", "iDLG, fresh masks"])
 def test_naive_attackers_fail_against_dropout(lab, attack):
     set_rate(lab, 0.5)
-    lab.get_by_label("attack").select_option(attack)
-    assert run(lab) > 0.3
+    choose(lab, "attack", attack)
+    assert run(lab) > 0.15  # plain grey has 0.167
     assert re.search(r"mask not read.*: (3[3-9]\d|4[0-3]\d) of 768 right", words(lab))
 
 
 def test_dlg_finds_the_label_too(lab):
-    lab.get_by_label("attack").select_option("DLG")
+    choose(lab, "attack", "DLG")
     assert run(lab) < 0.1
     assert "not read: the attack optimises it" in words(lab)
 
 
 def test_wide_weights_take_more_evaluations(lab):
-    lab.get_by_label("network's weights").select_option("wide")
+    choose(lab, "network's weights", "wide")
     expect(lab.get_by_label("evaluations", exact=True)).to_have_value("300")
     assert run(lab) < 0.1
 
 
 def test_noise_hides_the_picture_but_not_the_label(lab):
-    lab.get_by_label("noise on the gradient").select_option("0.001")
+    choose(lab, "noise on the gradient", "0.001")
     assert run(lab) > 0.2
     assert "label read: cat, right" in words(lab)
 
@@ -143,8 +147,8 @@ def test_a_picture_of_the_readers_own(lab):
     i, j, k = np.ogrid[:90, :120, :3]
     drop(lab, as_file("stripes.png", 255 * ((i // 15 + j // 20 * k) % 2)))
     expect(lab.locator("[aria-live]")).to_contain_text("stripes.png, 120 × 90 pixels")
-    expect(lab.get_by_label("picture", exact=True)).to_have_value("")
-    lab.get_by_label("its label").select_option("rocket")
+    expect(lab.get_by_role("combobox", name="picture", exact=True)).to_have_value("")
+    choose(lab, "its label", "rocket")
     lab.get_by_label("evaluations", exact=True).fill("150")
     assert run(lab) < 0.1
     assert "label read: rocket, right" in words(lab)
@@ -239,11 +243,12 @@ def test_the_film_can_be_looked_through_and_saved(lab, tmp_path):
     with lab.page.expect_download() as download:
         lab.get_by_role("button", name="Save the film").click()
     download.value.save_as(tmp_path / "film.png")
-    film = Image.open(tmp_path / "film.png")
-    assert (download.value.suggested_filename, film.size) == ("iDLG.png", (256, 256))
-    assert film.n_frames == int(slider.get_attribute("max")) + 1 > 10
-    film.seek(film.n_frames - 1)
-    assert (np.asarray(film.convert("RGB"))[::8, ::8] == last).all()
+    assert download.value.suggested_filename == "iDLG.png"
+    with Image.open(tmp_path / "film.png") as film:
+        assert film.size == (256, 256)
+        assert film.n_frames == int(slider.get_attribute("max")) + 1 > 10
+        film.seek(film.n_frames - 1)
+        assert (np.asarray(film.convert("RGB"))[::8, ::8] == last).all()
 
 
 def test_what_the_reader_meets_has_names(lab):
@@ -252,7 +257,7 @@ def test_what_the_reader_meets_has_names(lab):
     run(lab)
     for picture in lab.get_by_role("img").all():
         assert picture.get_attribute("aria-label")
-    expect(lab.get_by_label("engine")).to_be_hidden()  # there is no kernel
+    expect(lab.get_by_text("engine")).to_be_hidden()  # there is no kernel
 
 
 def test_a_browser_without_workers_is_told_so(browser, site):
