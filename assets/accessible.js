@@ -8,4 +8,7 @@
   // A signature's parameters, one a line, are no list of terms; references are the items of theirs.
   each("dl.py > dt dl, dl.py > dt dd", (line) => line.setAttribute("role", "none"));
   each(".citation-list > .citation", (reference) => reference.setAttribute("role", "listitem"));
+
+  // The theme lets the keyboard into what scrolls, and looks for it after a resize: what was folded away is looked at too.
+  document.addEventListener("toggle", () => dispatchEvent(new Event("resize")), true);
 })();

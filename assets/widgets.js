@@ -9,7 +9,7 @@
       const owner = path.slice(0, -1).reduce((value, key) => value[key], state);
       owner[path.at(-1)] = bytes(data);
     }
-    let listeners = [];
+    const listeners = [];
     const tell = (event) => listeners.filter((listener) => listener.event === event).forEach(({ callback }) => callback());
     return {
       get: (name) => state[name],
@@ -23,10 +23,6 @@
       send() {},
       on(events, callback) {
         listeners.push(...events.split(" ").map((event) => ({ event, callback })));
-      },
-      off(events, callback) {
-        const left = events.split(" ");
-        listeners = listeners.filter((listener) => listener.callback !== callback || !left.includes(listener.event));
       },
     };
   }
