@@ -1,7 +1,7 @@
-"""Fill assets/vendor/ with the scripts and fonts that the book serves itself, so that its pages ask no third party.
+"""Fetch what others wrote for the browser: what the book serves itself, and what its tests bring along.
 
-Three npm archives, pinned by version and sha512, and anywidget's front end from its Python package. Complete: nothing
-happens. Interrupted: nothing is left half-done, since the folder appears whole or not at all.
+npm archives, pinned by version and sha512. assets/vendor/ lands beside the pages, so that they ask no third party;
+tests/browser/vendor/ does not. A complete folder is left alone, and each appears whole or not at all.
 """
 
 import base64
@@ -14,12 +14,12 @@ import tarfile
 import tempfile
 import urllib.request
 from fnmatch import fnmatch
-from importlib import metadata, resources
 from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-VENDOR = ROOT / "assets" / "vendor"
+BOOK = ROOT / "assets" / "vendor"
+TESTS = ROOT / "tests" / "browser" / "vendor"
 REGISTRY = os.environ.get("NPM_CONFIG_REGISTRY", "https://registry.npmjs.org").rstrip("/")
 
 
@@ -29,53 +29,40 @@ class Archive(NamedTuple):
     package: str
     version: str
     sha512: str  # base64, as in npm's lock files
-    files: tuple[tuple[str, str], ...]  # pattern inside the archive, folder under assets/vendor
+    files: tuple[tuple[str, str], ...]  # pattern inside the archive, folder under the target
 
     @property
     def url(self) -> str:
         return f"{REGISTRY}/{self.package}/-/{self.package.split('/')[-1]}-{self.version}.tgz"
 
 
-ARCHIVES = (
-    Archive(
-        "mathjax",
-        "3.2.2",
-        "Bt+SSVU8eBG27zChVewOicYs7Xsdt40qm4+UpHyX7k0/O9NliPc+x77k1/FEsPsjKPZGJvtRZM1vO+geW0OhGw==",
-        (
-            ("package/LICENSE", "mathjax"),
-            ("package/es5/tex-mml-chtml.js", "mathjax"),
-            ("package/es5/output/chtml/fonts/woff-v2/*.woff", "mathjax/output/chtml/fonts/woff-v2"),
-        ),
-    ),
-    Archive(
-        "requirejs",
-        "2.3.8",
-        "7/cTSLOdYkNBNJcDMWf+luFvMriVm7eYxp4BcFCsAX0wF421Vyce5SXP17c+Jd5otXKGNehIonFlyQXSowL6Mw==",
-        (("package/require.js", ""),),
-    ),
-    Archive(
-        "@jupyter-widgets/html-manager",  # the version that ipywidgets 8.1 asks for: ^1.0.1
-        "1.0.15",
-        "5thBIV6ymNgmPVOHvzx+gGy8ZSKmSazhtGw4/c4xJDVzRhG9PTeQsRjF3FUTopvFi//SABeNz1yp47bCrJ3CQA==",
-        (
-            ("package/dist/embed-amd.js", ""),
-            # Its icons, where the two modules inside embed-amd.js look for them.
-            ("package/dist/*.woff2", "@jupyter-widgets"),
-            ("package/dist/*.woff2", "@jupyter-widgets/html-manager/dist"),
-        ),
+MATHJAX = Archive(
+    "mathjax",
+    "3.2.2",
+    "Bt+SSVU8eBG27zChVewOicYs7Xsdt40qm4+UpHyX7k0/O9NliPc+x77k1/FEsPsjKPZGJvtRZM1vO+geW0OhGw==",
+    (
+        ("package/LICENSE", "mathjax"),
+        ("package/es5/tex-mml-chtml.js", "mathjax"),
+        ("package/es5/output/chtml/fonts/woff-v2/*.woff", "mathjax/output/chtml/fonts/woff-v2"),
     ),
 )
+AXE = Archive(
+    "axe-core",
+    "4.14.1",
+    "FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ==",
+    (("package/LICENSE", ""), ("package/axe.min.js", "")),
+)
+TARGETS = {BOOK: (MATHJAX,), TESTS: (AXE,)}
 
 
-def versions() -> str:
-    """What a complete assets/vendor/ holds, one line per package."""
-    lines = [f"{archive.package} {archive.version}" for archive in ARCHIVES]
-    return "\n".join([*lines, f"anywidget {metadata.version('anywidget')}", ""])
+def versions(archives: tuple[Archive, ...]) -> str:
+    """What a complete folder of these archives holds, one line per package."""
+    return "".join(f"{archive.package} {archive.version}\n" for archive in archives)
 
 
-def is_complete() -> bool:
-    marker = VENDOR / "versions.txt"
-    return marker.is_file() and marker.read_text() == versions()
+def is_complete(target: Path) -> bool:
+    marker = target / "versions.txt"
+    return marker.is_file() and marker.read_text() == versions(TARGETS[target])
 
 
 def download(archive: Archive) -> bytes:
@@ -99,32 +86,30 @@ def unpack(content: bytes, files: tuple[tuple[str, str], ...], target: Path) -> 
 
 
 def fill(target: Path) -> None:
-    """Make the whole of assets/vendor/ in `target`."""
-    for archive in ARCHIVES:
-        print(f"fetching {archive.package} {archive.version}")
-        unpack(download(archive), archive.files, target)
-    front_end = resources.files("anywidget") / "nbextension" / "index.js"
-    (target / "anywidget.js").write_bytes(front_end.read_bytes())
-    (target / "versions.txt").write_text(versions())
+    """Replace the folder `target` by a complete one, or leave it as it was."""
+    with tempfile.TemporaryDirectory(dir=ROOT / "_build") as folder:
+        fresh = Path(folder) / "vendor"
+        for archive in TARGETS[target]:
+            print(f"fetching {archive.package} {archive.version}")
+            unpack(download(archive), archive.files, fresh)
+        (fresh / "versions.txt").write_text(versions(TARGETS[target]))
+        shutil.rmtree(target, ignore_errors=True)
+        fresh.rename(target)
 
 
 def main() -> None:
-    if is_complete():
-        return
     (ROOT / "_build").mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=ROOT / "_build") as folder:
-        fresh = Path(folder) / "vendor"
-        fresh.mkdir()
-        try:
-            fill(fresh)
-        except (OSError, ValueError) as error:
-            sys.exit(
-                f"fetch_assets: {error}\n"
-                f"The book serves its own scripts and fetches them once (11 MB) from {REGISTRY}. Connect and run this\n"
-                "again, set NPM_CONFIG_REGISTRY to a mirror, or copy assets/vendor/ from a machine that has it."
-            )
-        shutil.rmtree(VENDOR, ignore_errors=True)
-        fresh.rename(VENDOR)
+    try:
+        for target in TARGETS:
+            if not is_complete(target):
+                fill(target)
+    except (OSError, ValueError) as error:
+        sys.exit(
+            f"fetch_assets: {error}\n"
+            f"The book serves its own scripts and fetches them once (7 MB) from {REGISTRY}. Connect and run this\n"
+            "again, set NPM_CONFIG_REGISTRY to a mirror, or copy assets/vendor/ and tests/browser/vendor/ from a machine\n"
+            "that has them."
+        )
 
 
 if __name__ == "__main__":

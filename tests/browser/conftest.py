@@ -1,8 +1,10 @@
 """The built book, served from a free port of this machine, and a browser that looks at its pages."""
 
+import gzip
+import io
 import threading
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -23,6 +25,7 @@ def pages() -> list[str]:
 
 
 PAGES = pages()
+GENERATED = ["search", "genindex", "py-modindex"]  # pages that Sphinx adds
 CHAPTERS = [page for page in PAGES if page.startswith("notebooks/")]
 
 TYPESET = "() => { window.MathJax?.startup.promise.then(() => document.body.classList.add('typeset')); }"
@@ -57,7 +60,26 @@ class Visit:
         return [url for url in self.requests if not url.startswith((home, "data:", "blob:"))]
 
 
-class QuietHandler(SimpleHTTPRequestHandler):
+@cache
+def squeezed(path: Path) -> bytes:
+    return gzip.compress(path.read_bytes())
+
+
+class Host(SimpleHTTPRequestHandler):
+    """Serves files as public hosts do: text, and nothing else, is compressed on its way."""
+
+    def send_head(self):
+        path = Path(self.translate_path(self.path))
+        if path.suffix not in {".html", ".js", ".css", ".json", ".svg", ".txt", ".ipynb"} or not path.is_file():
+            return super().send_head()
+        body = squeezed(path)
+        self.send_response(200)
+        self.send_header("Content-Type", self.guess_type(path))
+        self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        return io.BytesIO(body)
+
     def log_message(self, *_args):
         """A test says what failed; a log of everything that went well hides it."""
 
@@ -73,7 +95,7 @@ def html():
 @pytest.fixture(scope="session")
 def site(html):
     """The address at which the book is served, with the final slash."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=html)) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Host, directory=html)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
@@ -92,8 +114,8 @@ def look(browser):
     """A function that opens an address in a fresh profile and waits until mathematics and widgets have been drawn."""
     contexts = []
 
-    def look(home: str, name: str) -> Visit:
-        contexts.append(browser.new_context(viewport={"width": 1200, "height": 900}))
+    def look(home: str, name: str, theme: str = "light") -> Visit:
+        contexts.append(browser.new_context(viewport={"width": 1200, "height": 900}, color_scheme=theme))
         visit = Visit(name, contexts[-1].new_page())
         visit.listen()
         visit.page.goto(f"{home}{name}.html", wait_until="load")
@@ -106,7 +128,7 @@ def look(browser):
         context.close()
 
 
-@pytest.fixture(scope="module", params=PAGES)
+@pytest.fixture(scope="module", params=[*PAGES, *GENERATED])
 def visit(look, site, request):
     """Every page of the book in turn, open."""
     return look(site, request.param)
@@ -124,7 +146,7 @@ def chapters(look, site):
     return [look(site, name) for name in CHAPTERS]
 
 
-@pytest.fixture(scope="module", params=CHAPTERS)
-def file_chapter(look, html, request):
-    """Every chapter in turn, opened as a file: no server at all."""
-    return look(f"{html.as_uri()}/", request.param)
+@pytest.fixture(scope="module", params=PAGES)
+def file_visit(look, html, request):
+    """Every page in turn, opened as a file, in the dark theme: no server at all."""
+    return look(f"{html.as_uri()}/", request.param, "dark")

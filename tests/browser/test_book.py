@@ -3,15 +3,30 @@
 import re
 from urllib.parse import unquote, urldefrag
 
+import pytest
 from playwright.sync_api import expect
+
+from tests.browser.conftest import CHAPTERS, PAGES
 
 PICTURE = "film => [...film.querySelectorAll('canvas')].map(canvas => canvas.toDataURL()).join()"
 PROSE = """() => {
-    const article = document.querySelector("article").cloneNode(true);
+    const article = (document.querySelector("article") ?? document.body).cloneNode(true);
     article.querySelectorAll("pre, code, script, style, mjx-container").forEach(element => element.remove());
     return article.textContent;
 }"""
+FONTS = """async () => {
+    await document.fonts.ready;
+    return [...document.fonts].map(({ family, status }) => [family.replaceAll('"', ""), status]);
+}"""
 NAMED = "input => Boolean(input.ariaLabel || [...input.labels].some(label => label.textContent.trim()))"
+
+
+def lacking_fonts(page):
+    """Fonts that did not come, and those that the page's icons and formulas need but do not have."""
+    fonts = page.evaluate(FONTS)
+    loaded = {family for family, status in fonts if status == "loaded"}
+    needed = {"Font Awesome 6 Free", *(["MJXTEX"] if page.locator("mjx-container").count() else [])}
+    return {family for family, status in fonts if status == "error"} | needed - loaded
 
 
 # Every page ------------------------------------------------------------------------------------------------------
@@ -28,6 +43,15 @@ def test_page_asks_no_third_party(visit, site):
 
 def test_page_raises_no_complaint(visit):
     assert visit.complaints == []
+
+
+def test_every_control_lives(visit):
+    """assets/widgets.js says so under a control that it cannot bring to life, since it is no anywidget."""
+    assert visit.page.get_by_text("This control needs a kernel").count() == 0
+
+
+def test_fonts_are_there(visit):
+    assert lacking_fonts(visit.page) == set()
 
 
 def test_mathematics_is_rendered(visit):
@@ -52,6 +76,11 @@ def test_links_lead_somewhere(visit, site, html):
         target = html / (unquote(address.removeprefix(site)) or "index.html")
         assert target.is_file(), f"{visit.name} links to {address}"
         assert not anchor or f'id="{unquote(anchor)}"' in target.read_text(), f"{visit.name}: no #{anchor} in {target}"
+
+
+def test_book_may_lie_in_a_folder_of_its_host(visit):
+    rooted = visit.page.locator("[href^='/'], [src^='/']")
+    assert rooted.evaluate_all("elements => elements.map(element => element.outerHTML)") == []
 
 
 def test_page_fits_a_telephone(visit):
@@ -151,11 +180,45 @@ def test_panels_say_that_they_need_a_kernel(chapter):
         expect(panel.get_by_role("button", name=re.compile("run", re.IGNORECASE))).to_be_disabled()
 
 
-# Without any server ----------------------------------------------------------------------------------------------
+# A reader at work --------------------------------------------------------------------------------------------------
 
 
-def test_chapter_works_as_a_file(file_chapter, html):
-    assert file_chapter.foreign(html.as_uri()) == []
-    assert file_chapter.complaints == []
-    assert file_chapter.page.locator("article mjx-container").count() > 0
-    assert file_chapter.page.locator(".dlg-film canvas, .dlg-panel").count() > 0
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_chapter_in_use_asks_nobody(look, site, name):
+    """Three themes, every slider and button of the films, the search field: nothing is loaded, from anywhere."""
+    page = look(site, name).page
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    for _ in range(3):
+        page.locator(".theme-switch-button:visible").first.click()
+    for slider in page.locator(".dlg-film input[type=range]").all():
+        press(slider, "Home")
+    for button in page.locator(".dlg-film button").all():
+        button.click()
+    page.keyboard.press("Control+k")
+    page.keyboard.type("gradient")
+    page.wait_for_timeout(300)
+    assert [url for url in asked if not url.startswith(("data:", "blob:"))] == []
+
+
+def test_search_finds_without_help(look, site):
+    visit = look(site, PAGES[0])
+    visit.page.keyboard.press("Control+k")
+    visit.page.keyboard.type("dropout")
+    visit.page.keyboard.press("Enter")
+    expect(visit.page.locator("#search-results li a").first).to_be_visible(timeout=15_000)
+    assert visit.foreign(site) == []
+    assert visit.complaints == []
+
+
+# Without any server, and in the dark -------------------------------------------------------------------------------
+
+
+def test_page_works_as_a_file(file_visit, html):
+    assert file_visit.foreign(html.as_uri()) == []
+    assert file_visit.complaints == []
+    assert lacking_fonts(file_visit.page) == set()
+    formulas = file_visit.page.locator("article .math")
+    assert formulas.locator("mjx-container").count() == formulas.count()
+    if file_visit.name in CHAPTERS:
+        assert file_visit.page.locator(".dlg canvas").count() > 0
