@@ -1,4 +1,4 @@
-"""Things to touch, alive without a kernel: a film of stored results, and a lab that runs the attack in the page."""
+"""Things to touch, alive without a kernel: films of stored results, questions, and a lab that runs the attack in the page."""
 
 import threading
 import time
@@ -23,7 +23,7 @@ def _front_end(*parts: str) -> str:
 
 
 class _Widget(anywidget.AnyWidget):
-    """The common ground: one look, pictures as bytes, (height, width, channels) each."""
+    """The common ground: one look."""
 
     _css = _WEB / "widgets.css"
 
@@ -77,6 +77,29 @@ def film(
         truth=b"" if target is None else _bytes(target[None]),
         frame=len(captions[0]) - 1,
     )
+
+
+class Question(_Widget):
+    """A question with several answers, each of them explained; make it with `question`."""
+
+    _esm = _front_end("common", "question")
+    text = traitlets.Unicode().tag(sync=True)
+    answers = traitlets.List().tag(sync=True)  # [answer]: the answer, and why it is right or wrong
+    right = traitlets.Int(0).tag(sync=True)  # the place of the right one
+
+
+def question(text: str, answers: Mapping[str, str], *, right: str) -> Question:
+    """A question to check oneself with: choose one of the answers, and read why it is right or wrong.
+
+    answers: the reasons by answer, in the order in which they are shown. `Backticks` mark code, in all texts. It works
+    without a kernel, as often as one likes; nothing is counted or kept.
+    Raises ValueError for fewer than two answers, and for a right one that is not among them.
+    """
+    if len(answers) < 2:
+        raise ValueError(f"a question needs at least two answers to choose from, got {list(answers)}")
+    if right not in answers:
+        raise ValueError(f"the right answer is one of {list(answers)}, got {right!r}")
+    return Question(text=text, answers=[list(pair) for pair in answers.items()], right=list(answers).index(right))
 
 
 class Lab(_Widget):

@@ -12,7 +12,7 @@ from tools.set_repository import FILES, current, parts, set_repository
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-CHAPTERS = sorted((ROOT / "notebooks").glob("0*.ipynb"))
+CHAPTERS = [notebook for notebook in NOTEBOOKS if notebook.name[:2].isdigit()]
 
 # What names a repository of ours; `URL=…` is the example that shows how to set it.
 NAME = r"[\w-]+(?:\.[\w-]+)*"
@@ -109,13 +109,31 @@ def test_notebook_is_stripped(notebook):
 
 @pytest.mark.parametrize("notebook", CHAPTERS, ids=lambda path: path.stem)
 def test_a_chapter_has_its_parts_in_order_and_ends_with_the_next(notebook):
-    text = cells(notebook, "markdown")
-    parts = ["**The question.**", "## Does it hold up?", "## Takeaways", "## Exercises", "## References", "**Next**"]
-    assert [part for part in parts if "\n".join(text).count(part) != 1] == []
-    places = ["\n".join(text).index(part) for part in parts]
+    text = "\n".join(cells(notebook, "markdown"))
+    sections = ("Does it hold up?", "Check yourself", "Takeaways", "Exercises", "References")
+    back = ["**Before**"] if notebook != CHAPTERS[0] else []
+    parts = ["**The question.**", *(f"## {section}" for section in sections), *back, "**Next**"]
+    assert [part for part in parts if text.count(part) != 1] == []
+    places = [text.index(part) for part in parts]
     assert places == sorted(places)
     last = json.loads(notebook.read_text(encoding="utf-8"))["cells"][-1]
     assert "**Next**" in "".join(last["source"])
+
+
+@pytest.mark.parametrize("notebook", CHAPTERS, ids=lambda path: path.stem)
+def test_a_chapter_asks_three_questions_and_hides_their_answers_in_the_book(notebook):
+    found = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    questions = [cell for cell in found if "".join(cell["source"]).startswith("widgets.question(")]
+    assert len(questions) == 3
+    for cell in questions:
+        assert cell["metadata"]["tags"] == ["remove-input"]
+        assert len(cell["source"]) <= 15
+
+
+@pytest.mark.parametrize("notebook", CHAPTERS, ids=lambda path: path.stem)
+def test_a_chapter_ends_with_the_three_marks_in_the_order_of_the_style_sheet(notebook):
+    last = cells(notebook, "markdown")[-1]
+    assert re.findall(r"^\| \*\*(\w+)", last, re.MULTILINE) == ["published", "reproduced", "unknown"]
 
 
 def test_links_of_the_readme_lead_somewhere():

@@ -245,3 +245,32 @@ def test_a_run_that_cannot_be_is_explained_and_the_lab_stays_usable(lab, seeded)
 def test_the_page_learns_of_the_kernel(lab):
     lab._handle_custom_msg({"kind": "hello"}, [])
     assert lab.sent == [({"kind": "kernel"}, None)]
+
+
+# The question
+
+
+FRUIT = {"a tomato": "A botanist would say so.", "a rocket": "It is a leaf, or it flies."}
+
+
+@pytest.mark.parametrize("right", FRUIT)
+def test_a_question_has_its_answers_in_order_and_knows_the_right_one(right):
+    question = widgets.question("Which is a fruit?", FRUIT, right=right)
+    assert question.text == "Which is a fruit?"
+    assert question.answers == [list(pair) for pair in FRUIT.items()]
+    assert question.answers[question.right][0] == right
+
+
+def test_a_question_carries_its_own_front_end():
+    assert "fieldset" in widgets.question("Which is a fruit?", FRUIT, right="a tomato")._esm
+
+
+@pytest.mark.parametrize("answers", [{}, {"a tomato": "What else?"}], ids=len)
+def test_a_question_without_a_choice_is_refused(answers):
+    with pytest.raises(ValueError, match=r"needs at least two answers to choose from, got \["):
+        widgets.question("Which is a fruit?", answers, right="a tomato")
+
+
+def test_a_right_answer_that_cannot_be_chosen_is_refused():
+    with pytest.raises(ValueError, match=r"the right answer is one of \['a tomato', 'a rocket'\], got 'a pea'"):
+        widgets.question("Which is a fruit?", FRUIT, right="a pea")

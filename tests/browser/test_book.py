@@ -105,10 +105,6 @@ def test_chapter_has_something_to_touch(chapter):
     assert chapter.page.locator(".dlg-film").count() > 0
 
 
-def test_one_chapter_at_least_has_a_panel(chapters):
-    assert any(chapter.page.locator(".dlg-panel").count() for chapter in chapters)
-
-
 def test_chapter_opens_in_colab(chapter):
     notebook = f"/blob/main/{chapter.name}.ipynb"
     assert chapter.page.locator(f"a[href^='https://colab.research.google.com/github/'][href$='{notebook}']").count() > 0
@@ -172,12 +168,6 @@ def test_choices_on_several_axes_do_not_move_each_other(chapter):
         chapter.page.wait_for_timeout(100)
         assert [choice.input_value() for choice in film.locator("select").all()] == chosen
         expect(film.locator("[aria-live]")).to_have_text(re.compile("^" + re.escape(", ".join(chosen))))
-
-
-def test_panels_say_that_they_need_a_kernel(chapter):
-    for panel in chapter.page.locator(".dlg-panel").all():
-        expect(panel).to_contain_text(re.compile(r"needs a .*kernel", re.IGNORECASE))
-        expect(panel.get_by_role("button", name=re.compile("run", re.IGNORECASE))).to_be_disabled()
 
 
 # A reader at work --------------------------------------------------------------------------------------------------
