@@ -1,4 +1,4 @@
-"""Things to touch, alive without a kernel: films of stored results, questions, and a lab that runs the attack in the page."""
+"""Things to touch, alive without a kernel: films of stored results, questions, and a lab that runs an attack in the page."""
 
 import threading
 import time
