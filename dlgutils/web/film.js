@@ -1,4 +1,6 @@
-// A film of stored results, to scrub through.
+// A film of stored results: its pictures, the curve of their errors with a cursor, and controls to move through it.
+
+const FRAME_TIME = 200; // milliseconds
 
 // One select for each axis along which the scenes differ; a combination that is not there moves the other axes as little as it can.
 function choosers(model) {
@@ -19,29 +21,135 @@ function choosers(model) {
   });
 }
 
-function film(model, root) {
+async function unpacked(view) {
+  const stream = new Blob([bytes(view)]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+// Scales: where a value lies, in per cent of an axis, and the values that are written beside it as [value, words].
+
+const rounded = (steps, most) => steps.flatMap((power) => [5, 2, 1].map((digit) => digit * power)).filter((v) => v < most);
+
+// Frames are taken at steps that grow like squares, so that on this scale they are evenly spaced.
+function squareRoot(most) {
+  const at = (value) => 100 * Math.sqrt(value / most);
+  const apart = (ticks, value) => (at(ticks.at(-1)) - at(value) < 14 ? ticks : [...ticks, value]);
+  return { at, ticks: [...rounded([1e4, 1e3, 100, 10, 1], most), 0].reduce(apart, [most]).map((v) => [v, String(v)]) };
+}
+
+// From 0 to a little above the worst start: what is far worse than that lies on the edge, or it would flatten all others.
+function linear(errors) {
+  const known = (values) => Math.max(0.01, ...values.filter((value) => value !== null));
+  const highest = known(errors.flat());
+  const end = Math.min(1.1 * highest, 1.5 * known(errors.map(([start]) => start)));
+  const step = [0.02, 0.05, 0.1, 0.2, 0.5, 1].find((step) => end / step < 5);
+  const ticks = Array.from({ length: Math.floor((0.85 * end) / step) + 1 }, (_, k) => k * step);
+  const edge = highest > end ? [[end, `≥ ${end.toFixed(2)}`]] : [];
+  return {
+    at: (value) => 100 * Math.min(value / end, 1),
+    ticks: [...ticks.map((value) => [value, String(Number(value.toFixed(2)))]), ...edge],
+  };
+}
+
+function logarithmic(errors) {
+  const powers = errors.flat().filter((value) => value > 0).map(Math.log10);
+  const low = Math.floor(Math.min(0, ...powers));
+  const high = Math.max(low + 1, Math.ceil(Math.max(...powers)));
+  const stride = Math.ceil((high - low) / 5);
+  const ticks = Array.from({ length: Math.floor((high - low) / stride) + 1 }, (_, k) => low + k * stride);
+  const at = (value) => (100 * (Math.log10(value) - low)) / (high - low);
+  return { at, ticks: ticks.map((power) => [10 ** power, `1e${power}`]) };
+}
+
+const SCALES = { RMSE: [linear, ""], "matching loss": [logarithmic, " (logarithmic)"] };
+
+function drawn(tag, attributes, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+const straight = ([x1, y1], [x2, y2]) => drawn("line", { x1: `${x1}%`, y1: `${y1}%`, x2: `${x2}%`, y2: `${y2}%` });
+
+// A line through all points that have a place; a single one is a level to compare with.
+function line(points) {
+  const [[, level]] = points;
+  const along = points.length > 1 ? points : [[0, level], [100, level]];
+  const pairs = along.slice(1).map((point, k) => [along[k], point]);
+  const segments = pairs.filter((pair) => pair.flat().every(Number.isFinite)).map(([a, b]) => straight(a, b));
+  return drawn("g", points.length > 1 ? {} : { class: "dlg-level" }, ...segments);
+}
+
+// The errors of all scenes over the evaluations, the current one in front; `move` is told the frame that a pointer asks for.
+function curve(model, move) {
+  const [evaluations, errors, measure] = ["evaluations", "errors", "measure"].map((name) => model.get(name));
+  const [scale, remark] = SCALES[measure];
+  const x = squareRoot(Math.max(1, ...evaluations.flat()));
+  const y = scale(errors);
+  const points = errors.map((row, s) => row.map((value, k) => [x.at(evaluations[s][k]), value === null ? NaN : 100 - y.at(value)]));
+  const lines = points.map(line);
+  const cursor = drawn("line", { class: "dlg-cursor", y1: "0%", y2: "100%" });
+  const dot = drawn("circle", { class: "dlg-dot", r: 5 });
+  const plot = drawn(
+    "svg",
+    { class: "dlg-curve", role: "img" },
+    drawn("rect", { width: "100%", height: "100%" }),
+    ...x.ticks.map(([value, words]) => drawn("text", { x: `${x.at(value)}%`, y: "100%", dy: "1.3em", "text-anchor": "middle" }, words)),
+    ...y.ticks.map(([value, words]) => drawn("text", { x: -6, y: `${100 - y.at(value)}%`, dy: "0.35em", "text-anchor": "end" }, words)),
+    drawn("text", { y: -8, x: -6 }, measure + remark),
+    drawn("text", { x: "100%", y: "100%", dy: "2.7em", "text-anchor": "end" }, "evaluations (square-root scale)"),
+    ...lines,
+    cursor,
+    dot,
+  );
+
+  const words = (scene, k) => {
+    const error = errors[scene][k];
+    return `${evaluations[scene][k]} evaluations: ${error === null ? "none" : Number(error.toPrecision(2))}`;
+  };
+  const draw = (scene, k) => {
+    const [left, top] = points[scene][k];
+    lines.forEach((line, s) => line.classList.toggle("dlg-now", s === scene));
+    cursor.before(lines[scene]);
+    for (const end of ["x1", "x2"]) cursor.setAttribute(end, `${left}%`);
+    dot.setAttribute("cx", `${left}%`);
+    dot.setAttribute("cy", `${Number.isFinite(top) ? top : 0}%`);
+    dot.style.display = Number.isFinite(top) ? "" : "none";
+    const others = lines.length > 1 ? `; faintly behind it the other ${lines.length - 1} of this film` : "";
+    const ends = `${words(scene, 0)}, ${words(scene, points[scene].length - 1)}`;
+    plot.setAttribute("aria-label", `curve of the ${measure}, after ${ends}; the cursor is at ${words(scene, k)}${others}`);
+  };
+
+  const follow = (event) => {
+    const { left, width } = plot.getBoundingClientRect();
+    const away = points[model.get("scene")].map(([at]) => Math.abs(at - (100 * (event.clientX - left)) / width));
+    move(away.indexOf(Math.min(...away)));
+  };
+  plot.addEventListener("pointerdown", (event) => {
+    plot.setPointerCapture(event.pointerId);
+    follow(event);
+  });
+  plot.addEventListener("pointermove", (event) => plot.hasPointerCapture(event.pointerId) && follow(event));
+  return { plot, draw };
+}
+
+function film(model, root, frames) {
   const shape = model.get("shape");
   const size = shape[0] * shape[1] * shape[2];
   const recovered = picture("reconstruction", shape);
   const truth = picture("the client's image", shape);
   const caption = make("p");
-  let timer = null;
-
   const slider = make("input", { type: "range", min: 0, max: model.get("captions")[0].length - 1, step: 1 });
   bound(model, "frame", slider, Number);
   const play = make("button", { type: "button", textContent: "Play" });
+  const last = () => model.get("captions")[model.get("scene")].length - 1;
+  let timer = null;
 
-  const draw = () => {
-    const captions = model.get("captions")[model.get("scene")];
-    slider.max = captions.length - 1;
-    const k = Math.min(model.get("frame"), captions.length - 1);
-    const frames = bytes(model.get("frames")[model.get("scene")]);
-    slider.value = k;
-    slider.setAttribute("aria-valuetext", captions[k]);
-    say(caption, captions[k], timer !== null);
-    paint(recovered, frames.subarray(k * size, (k + 1) * size), shape, `reconstruction: ${captions[k]}`);
+  const show = (frame) => {
+    model.set("frame", frame);
+    model.save_changes();
   };
-
   const pause = () => {
     clearInterval(timer);
     timer = null;
@@ -49,33 +157,68 @@ function film(model, root) {
     draw();
   };
   const forward = () => {
-    if (!root.isConnected || model.get("frame") >= Number(slider.max)) return pause();
-    model.set("frame", model.get("frame") + 1);
-    model.save_changes();
+    if (!root.isConnected || model.get("frame") >= last()) return pause();
+    show(model.get("frame") + 1);
   };
-  play.addEventListener("click", () => {
-    if (timer) return pause();
-    timer = setInterval(forward, 200);
+  const start = () => {
+    timer = setInterval(forward, FRAME_TIME);
     play.textContent = "Pause";
-    if (model.get("frame") >= Number(slider.max)) model.set("frame", 0);
+    if (model.get("frame") >= last()) show(0);
+  };
+  const { plot, draw: drawCurve } = curve(model, (frame) => {
+    pause();
+    show(frame);
   });
 
+  const draw = () => {
+    const scene = model.get("scene");
+    const captions = model.get("captions")[scene];
+    const k = Math.min(model.get("frame"), last());
+    slider.max = last();
+    slider.value = k;
+    slider.disabled = play.disabled = last() === 0;
+    slider.setAttribute("aria-valuetext", captions[k]);
+    say(caption, captions[k], timer !== null);
+    paint(recovered, frames[scene].subarray(k * size, (k + 1) * size), shape, `reconstruction: ${captions[k]}`);
+    drawCurve(scene, k);
+  };
+
+  play.addEventListener("click", () => (timer ? pause() : start()));
+  slider.addEventListener("input", pause);
   model.on("change:scene change:frame", draw);
   root.append(
     ...(model.get("scenes").length > 1 ? [make("div", { className: "dlg-row" }, ...choosers(model))] : []),
-    make("div", { className: "dlg-row" }, labelled("frame", slider), play),
     make("div", { className: "dlg-row" }, recovered, ...(model.get("truth").byteLength ? [truth] : [])),
+    plot,
+    make("div", { className: "dlg-row" }, labelled("frame", slider), play),
     caption,
   );
   paint(truth, bytes(model.get("truth")), shape, "the client's image");
   draw();
-  return pause;
+
+  const seen = new IntersectionObserver(
+    ([entry]) => {
+      if (!entry.isIntersecting) return;
+      seen.disconnect();
+      start();
+    },
+    { threshold: 0.5 },
+  );
+  if (model.get("play")) {
+    if (matchMedia("(prefers-reduced-motion: reduce)").matches) show(last());
+    else seen.observe(recovered);
+  }
+  return () => {
+    seen.disconnect();
+    pause();
+  };
 }
 
 export default {
-  render({ model, el }) {
+  async render({ model, el }) {
+    const frames = await Promise.all(model.get("frames").map(unpacked));
     const root = make("div", { className: "dlg dlg-film" });
     el.append(root);
-    return film(model, root);
+    return film(model, root, frames);
   },
 };
