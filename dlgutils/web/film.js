@@ -28,6 +28,8 @@ async function unpacked(view) {
 
 // Scales: where a value lies, in per cent of an axis, and the values that are written beside it as [value, words].
 
+const short = (value) => String(Number(value.toPrecision(2)));
+
 const rounded = (steps, most) => steps.flatMap((power) => [5, 2, 1].map((digit) => digit * power)).filter((v) => v < most);
 
 // Frames are taken at steps that grow like squares, so that on this scale they are evenly spaced.
@@ -42,19 +44,17 @@ function linear(errors) {
   const known = (values) => Math.max(0.01, ...values.filter((value) => value !== null));
   const highest = known(errors.flat());
   const end = Math.min(1.1 * highest, 1.5 * known(errors.map(([start]) => start)));
-  const step = [0.02, 0.05, 0.1, 0.2, 0.5, 1].find((step) => end / step < 5);
+  const step = [0.2, 0.5, 1, 2].map((digit) => digit * 10 ** Math.floor(Math.log10(end))).find((step) => end / step < 5);
   const ticks = Array.from({ length: Math.floor((0.85 * end) / step) + 1 }, (_, k) => k * step);
-  const edge = highest > end ? [[end, `≥ ${end.toFixed(2)}`]] : [];
-  return {
-    at: (value) => 100 * Math.min(value / end, 1),
-    ticks: [...ticks.map((value) => [value, String(Number(value.toFixed(2)))]), ...edge],
-  };
+  const edge = highest > end ? [[end, `≥ ${short(end)}`]] : [];
+  return { at: (value) => 100 * Math.min(value / end, 1), ticks: [...ticks.map((value) => [value, short(value)]), ...edge] };
 }
 
+// From the smallest up to 1, the matching loss of a gradient of zeros, or to the largest, in whole powers of ten.
 function logarithmic(errors) {
   const powers = errors.flat().filter((value) => value > 0).map(Math.log10);
   const low = Math.floor(Math.min(0, ...powers));
-  const high = Math.max(low + 1, Math.ceil(Math.max(...powers)));
+  const high = Math.max(low + 1, Math.ceil(Math.max(0, ...powers)));
   const stride = Math.ceil((high - low) / 5);
   const ticks = Array.from({ length: Math.floor((high - low) / stride) + 1 }, (_, k) => low + k * stride);
   const at = (value) => (100 * (Math.log10(value) - low)) / (high - low);
@@ -87,18 +87,20 @@ function curve(model, move) {
   const [scale, remark] = SCALES[measure];
   const x = squareRoot(Math.max(1, ...evaluations.flat()));
   const y = scale(errors);
-  const points = errors.map((row, s) => row.map((value, k) => [x.at(evaluations[s][k]), value === null ? NaN : 100 - y.at(value)]));
+  const down = (value) => (value === null ? NaN : 100 - y.at(value));
+  const points = errors.map((row, s) => row.map((value, k) => [x.at(evaluations[s][k]), down(value)]));
   const lines = points.map(line);
   const cursor = drawn("line", { class: "dlg-cursor", y1: "0%", y2: "100%" });
   const dot = drawn("circle", { class: "dlg-dot", r: 5 });
+  const text = (words, x, y, dy, anchor) => drawn("text", { x, y, dy, "text-anchor": anchor }, words);
   const plot = drawn(
     "svg",
     { class: "dlg-curve", role: "img" },
     drawn("rect", { width: "100%", height: "100%" }),
-    ...x.ticks.map(([value, words]) => drawn("text", { x: `${x.at(value)}%`, y: "100%", dy: "1.3em", "text-anchor": "middle" }, words)),
-    ...y.ticks.map(([value, words]) => drawn("text", { x: -6, y: `${100 - y.at(value)}%`, dy: "0.35em", "text-anchor": "end" }, words)),
-    drawn("text", { y: -8, x: -6 }, measure + remark),
-    drawn("text", { x: "100%", y: "100%", dy: "2.7em", "text-anchor": "end" }, "evaluations (square-root scale)"),
+    ...x.ticks.map(([value, words]) => text(words, `${x.at(value)}%`, "100%", "1.3em", "middle")),
+    ...y.ticks.map(([value, words]) => text(words, "-6", `${down(value)}%`, "0.35em", "end")),
+    text(measure + remark, "-6", "-8", "0", "start"),
+    text("evaluations (square-root scale)", "100%", "100%", "2.7em", "end"),
     ...lines,
     cursor,
     dot,
@@ -106,7 +108,7 @@ function curve(model, move) {
 
   const words = (scene, k) => {
     const error = errors[scene][k];
-    return `${evaluations[scene][k]} evaluations: ${error === null ? "none" : Number(error.toPrecision(2))}`;
+    return `${evaluations[scene][k]} evaluations: ${error === null ? "none" : short(error)}`;
   };
   const draw = (scene, k) => {
     const [left, top] = points[scene][k];
@@ -134,13 +136,23 @@ function curve(model, move) {
   return { plot, draw };
 }
 
+function onceSeen(element, act) {
+  const watch = ([entry]) => {
+    if (!entry.isIntersecting) return;
+    observer.disconnect();
+    act();
+  };
+  const observer = new IntersectionObserver(watch, { threshold: 0.5 });
+  observer.observe(element);
+}
+
 function film(model, root, frames) {
   const shape = model.get("shape");
   const size = shape[0] * shape[1] * shape[2];
   const recovered = picture("reconstruction", shape);
   const truth = picture("the client's image", shape);
   const caption = make("p");
-  const slider = make("input", { type: "range", min: 0, max: model.get("captions")[0].length - 1, step: 1 });
+  const slider = make("input", { type: "range", min: 0, step: 1 });
   bound(model, "frame", slider, Number);
   const play = make("button", { type: "button", textContent: "Play" });
   const last = () => model.get("captions")[model.get("scene")].length - 1;
@@ -161,6 +173,7 @@ function film(model, root, frames) {
     show(model.get("frame") + 1);
   };
   const start = () => {
+    clearInterval(timer);
     timer = setInterval(forward, FRAME_TIME);
     play.textContent = "Pause";
     if (model.get("frame") >= last()) show(0);
@@ -196,22 +209,11 @@ function film(model, root, frames) {
   paint(truth, bytes(model.get("truth")), shape, "the client's image");
   draw();
 
-  const seen = new IntersectionObserver(
-    ([entry]) => {
-      if (!entry.isIntersecting) return;
-      seen.disconnect();
-      start();
-    },
-    { threshold: 0.5 },
-  );
   if (model.get("play")) {
     if (matchMedia("(prefers-reduced-motion: reduce)").matches) show(last());
-    else seen.observe(recovered);
+    else onceSeen(recovered, start);
   }
-  return () => {
-    seen.disconnect();
-    pause();
-  };
+  return pause;
 }
 
 export default {
