@@ -30,13 +30,13 @@ async function unpacked(view) {
 
 const short = (value) => String(Number(value.toPrecision(2)));
 
-const rounded = (steps, most) => steps.flatMap((power) => [5, 2, 1].map((digit) => digit * power)).filter((v) => v < most);
-
 // Frames are taken at steps that grow like squares, so that on this scale they are evenly spaced.
 function squareRoot(most) {
   const at = (value) => 100 * Math.sqrt(value / most);
-  const apart = (ticks, value) => (at(ticks.at(-1)) - at(value) < 14 ? ticks : [...ticks, value]);
-  return { at, ticks: [...rounded([1e4, 1e3, 100, 10, 1], most), 0].reduce(apart, [most]).map((v) => [v, String(v)]) };
+  const round = [1e4, 1e3, 100, 10, 1].flatMap((power) => [5, 2, 1].map((digit) => digit * power));
+  const room = (ticks, value) => at(value) > 14 && at(ticks.at(-1)) - at(value) > 14;
+  const ticks = round.reduce((ticks, value) => (room(ticks, value) ? [...ticks, value] : ticks), [most]);
+  return { at, ticks: [...ticks, 0].map((value) => [value, String(value)]) };
 }
 
 // From 0 to a little above the worst start: what is far worse than that lies on the edge, or it would flatten all others.
@@ -99,7 +99,7 @@ function curve(model, move) {
     drawn("rect", { width: "100%", height: "100%" }),
     ...x.ticks.map(([value, words]) => text(words, `${x.at(value)}%`, "100%", "1.3em", "middle")),
     ...y.ticks.map(([value, words]) => text(words, "-6", `${down(value)}%`, "0.35em", "end")),
-    text(measure + remark, "-6", "-8", "0", "start"),
+    text(measure + remark, "0", "-10", "0", "start"),
     text("evaluations (square-root scale)", "100%", "100%", "2.7em", "end"),
     ...lines,
     cursor,

@@ -52,6 +52,8 @@ def stage(browser):
     def stage(film, *, width=800, colours=LIGHT, before="", **context):
         page = browser.new_context(viewport={"width": width, "height": 900}, **context).new_page()
         pages.append(page)
+        page.clock.install(time=0)
+        page.clock.pause_at(1000)  # time stands still but for `wait`
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
         names = [name for name in film.keys if not name.startswith("_") or name == "_esm"]
@@ -90,8 +92,9 @@ def shown(page):
     return page.evaluate("[model.get('frame'), document.querySelector('canvas').toDataURL()]")
 
 
-def until_frame(page, comparison):
-    page.wait_for_function(f"model.get('frame') {comparison}", timeout=10_000)
+def wait(page, frames):
+    """So much time as it takes to play so many frames."""
+    page.clock.run_for(200 * frames)
 
 
 # The curve
@@ -205,17 +208,18 @@ def test_a_single_picture_without_any_evaluation_is_shown(stage, result, truth):
 
 
 def test_play_goes_to_the_end_and_pause_stops(stage, result):
-    page = stage(widgets.film(result, CAT.x))
+    page, last = stage(widgets.film(result, CAT.x)), len(result.frames) - 1
     page.get_by_role("button", name="Play").click()
     assert shown(page)[0] == 0
-    until_frame(page, "> 1")
+    wait(page, 2)
+    assert shown(page)[0] == 2
     expect(page.locator("[aria-live]")).to_have_attribute("aria-live", "off")
     page.get_by_role("button", name="Pause").click()
-    stopped = shown(page)
-    page.wait_for_timeout(600)
-    assert shown(page) == stopped
+    wait(page, 3)
+    assert shown(page)[0] == 2
     page.get_by_role("button", name="Play").click()
-    until_frame(page, f"=== {len(result.frames) - 1}")
+    wait(page, last)
+    assert shown(page)[0] == last
     expect(page.get_by_role("button", name="Play")).to_be_visible()
     expect(page.locator("[aria-live]")).to_have_attribute("aria-live", "polite")
 
@@ -224,42 +228,44 @@ def test_play_goes_to_the_end_and_pause_stops(stage, result):
 def test_who_touches_a_film_that_plays_stops_it(stage, result, touch):
     page = stage(widgets.film(result, CAT.x))
     page.get_by_role("button", name="Play").click()
-    until_frame(page, "> 0")
+    wait(page, 2)
     page.get_by_role("slider").press("Home") if touch == "slider" else page.mouse.click(*point(page, 0))
     expect(page.get_by_role("button", name="Play")).to_be_visible()
-    page.wait_for_timeout(500)
+    wait(page, 2)
     assert shown(page)[0] == 0
 
 
 def test_a_film_may_play_by_itself_once_when_it_comes_into_view(stage, result):
-    page = stage(widgets.film(result, CAT.x, play=True), before="height: 3000px")
-    page.wait_for_timeout(500)
+    page, last = stage(widgets.film(result, CAT.x, play=True), before="height: 3000px"), len(result.frames) - 1
+    wait(page, 2)
     assert shown(page)[0] == 0
-    page.locator("canvas").first.scroll_into_view_if_needed()
-    page.mouse.wheel(0, 2000)
-    until_frame(page, f"=== {len(result.frames) - 1}")
-    expect(page.get_by_role("button", name="Play")).to_be_visible()
+    picture = page.locator("canvas").first
+    picture.scroll_into_view_if_needed()
+    expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    wait(page, last + 1)
+    assert shown(page)[0] == last
     page.mouse.wheel(0, -3000)
-    page.mouse.wheel(0, 3000)
-    page.wait_for_timeout(500)
-    assert shown(page)[0] == len(result.frames) - 1
+    expect(picture).not_to_be_in_viewport()
+    picture.scroll_into_view_if_needed()
+    expect(picture).to_be_in_viewport()
+    wait(page, 2)
+    assert shown(page)[0] == last
 
 
 def test_a_film_that_plays_by_itself_can_be_paused(stage, result):
     page = stage(widgets.film(result, CAT.x, play=True))
     page.get_by_role("button", name="Pause").click()
-    stopped = shown(page)
-    page.wait_for_timeout(500)
-    assert shown(page) == stopped
+    wait(page, 2)
+    assert shown(page)[0] == 0
 
 
 def test_nothing_moves_by_itself_for_who_wants_less_motion(stage, result):
-    page = stage(widgets.film(result, CAT.x, play=True), reduced_motion="reduce")
-    assert shown(page)[0] == len(result.frames) - 1
-    page.wait_for_timeout(500)
-    expect(page.get_by_role("button", name="Play")).to_be_visible()
+    page, last = stage(widgets.film(result, CAT.x, play=True), reduced_motion="reduce"), len(result.frames) - 1
+    wait(page, 2)
+    assert shown(page)[0] == last
     page.get_by_role("button", name="Play").click()
-    until_frame(page, "=== 2")
+    wait(page, 2)
+    assert shown(page)[0] == 2
 
 
 # Looks
