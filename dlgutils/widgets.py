@@ -1,7 +1,9 @@
 """Things to touch, alive without a kernel: films of stored results, questions, and a lab that runs an attack in the page."""
 
+import math
 import threading
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,17 +31,26 @@ class _Widget(anywidget.AnyWidget):
 
 
 class Film(_Widget):
-    """Selectors of the scene, a slider over the frames, and the pictures; make it with `film`."""
+    """Selectors of the scene, its pictures, the curve of their errors and a slider over them; make it with `film`."""
 
-    _esm = _front_end("common", "film")
+    _esm = _front_end("common", "curve", "film")
     shape = traitlets.List().tag(sync=True)  # [height, width, channels] of every picture
     truth = traitlets.Bytes().tag(sync=True)  # the client's image, shown beside the reconstruction; empty for none
     axes = traitlets.List().tag(sync=True)  # names of what the scenes differ in, one selector each
     scenes = traitlets.List().tag(sync=True)  # [scene][axis]: its place on each axis, in words
     captions = traitlets.List().tag(sync=True)  # [scene][frame]: what the picture shows, in words
-    frames = traitlets.List().tag(sync=True)  # [scene]: bytes of its pictures, one after the other
+    frames = traitlets.List().tag(sync=True)  # [scene]: bytes of its pictures, one after the other, compressed (zlib)
+    evaluations = traitlets.List().tag(sync=True)  # [scene][frame]: how many came before the picture
+    measure = traitlets.Unicode().tag(sync=True)  # what the curve shows: "RMSE" or "matching loss"
+    errors = traitlets.List().tag(sync=True)  # [scene][frame]: that number; None where there is none that is finite
+    play = traitlets.Bool(False).tag(sync=True)  # by itself, once, when it comes into view
     scene = traitlets.Int(0).tag(sync=True)
     frame = traitlets.Int(0).tag(sync=True)
+
+    def __repr__(self) -> str:
+        """What is printed where widgets cannot be shown."""
+        captions = self.captions[self.scene]
+        return f"Film of {len(self.scenes)} scene(s), now at: {captions[min(self.frame, len(captions) - 1)]}"
 
 
 def film(
@@ -49,14 +60,17 @@ def film(
     axes: Sequence[str] = ("experiment",),
     run: int = 0,
     image: int = 0,
+    play: bool = False,
 ) -> Film:
     """The film of one run of one or several results, to scrub through, with or without a kernel.
 
     results: one result, or several by name, between which a selector switches; or by names on several `axes`, with a
     selector each, e.g. {("grey", "default"): ..., ("noise", "wide"): ...} with axes=("start", "weights").
-    truth: the client's images, (batch, ...) or (runs, batch, ...), for the RMSE in the caption and the picture on the
-    right; None hides both. It opens at the last frame. About 3 KB a frame for a 32×32 image, so about 100 frames a page
-    keep the page light.
+    truth: the client's images, (batch, ...) or (runs, batch, ...), for the picture on the right and for the curve, which
+    shows the RMSE of each picture; without it, the lowest matching loss so far.
+    play: open at the first frame and play once when the film comes into view, unless the reader's system asks for less
+    motion; otherwise it opens at the last frame.
+    A frame of a 32×32 image weighs 2 to 4 KB in the page, one of mere noise or grey less; about 100 keep it light.
     Raises ValueError for no results, results of images of different shapes, names that are not one word for each axis,
     and a run or image that is not there.
     """
@@ -66,16 +80,25 @@ def film(
     _check_scenes(scenes, axes, run=run, image=image)
     target = None if truth is None else (truth[run] if truth.ndim == 5 else truth)[image]
     pictures = [r.frames[:, run, image] for r in scenes.values()]
-    names = [", ".join(scene) for scene in scenes]
-    captions = [_captions(n, r, p, target, run) for n, r, p in zip(names, scenes.values(), pictures, strict=True)]
+    steps = [r.frame_steps.tolist() for r in scenes.values()]
+    losses = [_losses(r, run) for r in scenes.values()]
+    scores = losses if target is None else [metrics.rmse(p, target).tolist() for p in pictures]
+    captions = [
+        [_caption(", ".join(scene), k, loss, None if target is None else score) for k, loss, score in zip(*row, strict=True)]
+        for scene, *row in zip(scenes, steps, losses, scores, strict=True)
+    ]
     return Film(
         axes=list(axes),
         scenes=[list(scene) for scene in scenes],
         captions=captions,
-        frames=[_bytes(p) for p in pictures],
+        frames=[zlib.compress(_bytes(p), 9) for p in pictures],
+        evaluations=steps,
+        measure="matching loss" if target is None else "RMSE",
+        errors=[[score if score is not None and math.isfinite(score) else None for score in row] for row in scores],
         shape=_shape(pictures[0]),
         truth=b"" if target is None else _bytes(target[None]),
-        frame=len(captions[0]) - 1,
+        play=play,
+        frame=0 if play else len(captions[0]) - 1,
     )
 
 
@@ -108,7 +131,7 @@ class Lab(_Widget):
     What the reader chooses is in its traits. With a kernel, `result` is what the last run of the PyTorch engine found.
     """
 
-    _esm = _front_end("common", "apng", "lab")
+    _esm = _front_end("common", "curve", "apng", "lab")
     script = traitlets.Unicode().tag(sync=True)  # the engine of the page: a worker's source
     photos = traitlets.List().tag(sync=True)  # names, which are the classes too
     images = traitlets.Bytes().tag(sync=True)  # the photographs, one after the other
@@ -240,11 +263,10 @@ def _check_scenes(results: Mapping[tuple[str, ...], Result], axes: Sequence[str]
                 raise ValueError(f"there is no {what} {index} in {', '.join(name)!r}, which has {what}s 0 … {there - 1}")
 
 
-def _captions(name: str, result: Result, pictures: Tensor, truth: Tensor | None, run: int) -> list[str]:
+def _losses(result: Result, run: int) -> list[float | None]:
+    """The lowest matching loss at each frame; None at the start, before any was computed."""
     lowest = result.lowest_so_far[run]
-    scores = [None] * len(pictures) if truth is None else metrics.rmse(pictures, truth).tolist()
-    steps = result.frame_steps.tolist()
-    return [_caption(name, k, float(lowest[k - 1]) if k else None, score) for k, score in zip(steps, scores, strict=True)]
+    return [float(lowest[k - 1]) if k else None for k in result.frame_steps.tolist()]
 
 
 def _caption(name: str, evaluation: int, loss: float | None, rmse: float | None) -> str:

@@ -1,6 +1,8 @@
 """Things to touch: films hold the pictures that the attack went through; the lab reruns it, here in the kernel."""
 
+import json
 import time
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +20,7 @@ def as_bytes(x):
 
 
 def pixels(frames, shape):
-    return np.frombuffer(frames, dtype=np.uint8).reshape(-1, *shape)
+    return np.frombuffer(zlib.decompress(frames), dtype=np.uint8).reshape(-1, *shape)
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +46,41 @@ def test_a_film_opens_at_its_last_frame(result):
     film = widgets.film(result)
     assert film.frame == len(result.frames) - 1 == len(film.captions[0]) - 1
     assert film.scene == 0
+
+
+def test_a_film_that_plays_by_itself_opens_at_its_first_frame(result):
+    film = widgets.film(result, play=True)
+    assert (film.play, film.frame) == (True, 0)
+    assert not widgets.film(result).play
+
+
+def test_the_curve_is_that_of_the_pictures_rmse(result):
+    film = widgets.film({"first": result.run(0), "second": result.run(1)}, CAT.x)
+    assert film.measure == "RMSE"
+    assert film.evaluations == [result.frame_steps.tolist()] * 2
+    expected = metrics.rmse(result.frames[:, :, 0], CAT.x)  # (frames, runs)
+    torch.testing.assert_close(torch.tensor(film.errors), expected.T)
+
+
+def test_without_the_truth_the_curve_is_that_of_the_lowest_matching_loss(result):
+    film = widgets.film(result, run=1)
+    after = [result.lowest_so_far[1, k - 1].item() for k in film.evaluations[0][1:]]
+    assert film.measure == "matching loss"
+    assert film.errors == [[None, *after]]  # at the start none has been computed
+
+
+def test_a_picture_alone_is_a_film_of_one_frame(result):
+    never, only = torch.empty(1, 0), result.run(0).frames[-1:]
+    film = widgets.film(replace(result.run(0), loss=never, frames=only, frame_steps=torch.tensor([0])), CAT.x)
+    assert (film.frame, film.evaluations) == (0, [[0]])
+    assert film.errors == [[pytest.approx(metrics.rmse(only, CAT.x).item())]]
+
+
+def test_a_film_says_in_words_what_it_would_show(result):
+    film = widgets.film({"cat": result, "again": result}, CAT.x)
+    assert repr(film) == f"Film of 2 scene(s), now at: {film.captions[0][-1]}"
+    film.scene, film.frame = 1, 0
+    assert repr(film).endswith(film.captions[1][0])
 
 
 def test_captions_say_what_the_picture_shows(result):
@@ -92,8 +129,18 @@ def test_pixels_that_are_not_finite_or_out_of_range_still_make_a_picture(result)
 def test_a_run_that_stopped_has_captions_to_the_end(result):
     loss = result.loss.clone()
     loss[0] = torch.nan
-    captions = widgets.film(replace(result, loss=loss)).captions[0]
-    assert captions[-1] == "iDLG, 6 evaluations, matching loss inf"
+    film = widgets.film(replace(result, loss=loss))
+    assert film.captions[0][-1] == "iDLG, 6 evaluations, matching loss inf"
+    assert film.errors == [[None] * len(result.frames)]
+
+
+@pytest.mark.parametrize("pixel", [torch.nan, torch.inf])
+def test_an_error_that_is_not_finite_is_none_since_a_page_has_no_word_for_it(result, pixel):
+    wild = result.frames.clone()
+    wild[1, 0, 0, 0, 0, 0] = pixel
+    film = widgets.film(replace(result, frames=wild), CAT.x)
+    assert [error is None for error in film.errors[0]] == [k == 1 for k in range(len(wild))]
+    json.dumps(film.errors, allow_nan=False)
 
 
 def test_a_film_of_nothing_is_refused():

@@ -4,8 +4,17 @@
 const make = (tag, properties = {}, ...children) => {
   const element = Object.assign(document.createElement(tag), properties);
   element.append(...children);
+  // JupyterLab moves between cells at arrows and Enter, unless what has the focus asks for them.
+  if (element.matches("button, input, select")) element.dataset.lmSuppressShortcuts = "";
   return element;
 };
+
+function svg(tag, attributes, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
 
 const labelled = (text, control) => make("label", {}, text, control);
 

@@ -1,4 +1,6 @@
-// A film of stored results, to scrub through.
+// A film of stored results: its pictures, the curve of their errors, and controls to move through it.
+
+const FRAME_TIME = 200; // milliseconds
 
 // One select for each axis along which the scenes differ; a combination that is not there moves the other axes as little as it can.
 function choosers(model) {
@@ -19,29 +21,37 @@ function choosers(model) {
   });
 }
 
-function film(model, root) {
+async function unpacked(view) {
+  const stream = new Blob([bytes(view)]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+function onceSeen(element, act) {
+  const watch = ([entry]) => {
+    if (!entry.isIntersecting) return;
+    observer.disconnect();
+    act();
+  };
+  const observer = new IntersectionObserver(watch, { threshold: 0.5 });
+  observer.observe(element);
+}
+
+function film(model, root, frames) {
   const shape = model.get("shape");
   const size = shape[0] * shape[1] * shape[2];
   const recovered = picture("reconstruction", shape);
   const truth = picture("the client's image", shape);
   const caption = make("p");
-  let timer = null;
-
-  const slider = make("input", { type: "range", min: 0, max: model.get("captions")[0].length - 1, step: 1 });
+  const slider = make("input", { type: "range", min: 0, step: 1 });
   bound(model, "frame", slider, Number);
   const play = make("button", { type: "button", textContent: "Play" });
+  const last = () => model.get("captions")[model.get("scene")].length - 1;
+  let timer = null;
 
-  const draw = () => {
-    const captions = model.get("captions")[model.get("scene")];
-    slider.max = captions.length - 1;
-    const k = Math.min(model.get("frame"), captions.length - 1);
-    const frames = bytes(model.get("frames")[model.get("scene")]);
-    slider.value = k;
-    slider.setAttribute("aria-valuetext", captions[k]);
-    say(caption, captions[k], timer !== null);
-    paint(recovered, frames.subarray(k * size, (k + 1) * size), shape, `reconstruction: ${captions[k]}`);
+  const show = (frame) => {
+    model.set("frame", frame);
+    model.save_changes();
   };
-
   const pause = () => {
     clearInterval(timer);
     timer = null;
@@ -49,33 +59,59 @@ function film(model, root) {
     draw();
   };
   const forward = () => {
-    if (!root.isConnected || model.get("frame") >= Number(slider.max)) return pause();
-    model.set("frame", model.get("frame") + 1);
-    model.save_changes();
+    if (!root.isConnected || model.get("frame") >= last()) return pause();
+    show(model.get("frame") + 1);
   };
-  play.addEventListener("click", () => {
-    if (timer) return pause();
-    timer = setInterval(forward, 200);
+  const start = () => {
+    clearInterval(timer);
+    timer = setInterval(forward, FRAME_TIME);
     play.textContent = "Pause";
-    if (model.get("frame") >= Number(slider.max)) model.set("frame", 0);
+    if (model.get("frame") >= last()) show(0);
+  };
+  const shown = Object.fromEntries(["evaluations", "errors", "measure"].map((name) => [name, model.get(name)]));
+  const { plot, draw: drawCurve } = curve(shown, (frame) => {
+    pause();
+    show(frame);
   });
 
+  const draw = () => {
+    const scene = model.get("scene");
+    const captions = model.get("captions")[scene];
+    const k = Math.min(model.get("frame"), last());
+    slider.max = last();
+    slider.value = k;
+    slider.disabled = play.disabled = last() === 0;
+    slider.setAttribute("aria-valuetext", captions[k]);
+    say(caption, captions[k], timer !== null);
+    paint(recovered, frames[scene].subarray(k * size, (k + 1) * size), shape, `reconstruction: ${captions[k]}`);
+    drawCurve(scene, k);
+  };
+
+  play.addEventListener("click", () => (timer ? pause() : start()));
+  slider.addEventListener("input", pause);
   model.on("change:scene change:frame", draw);
   root.append(
     ...(model.get("scenes").length > 1 ? [make("div", { className: "dlg-row" }, ...choosers(model))] : []),
-    make("div", { className: "dlg-row" }, labelled("frame", slider), play),
     make("div", { className: "dlg-row" }, recovered, ...(model.get("truth").byteLength ? [truth] : [])),
+    plot,
+    make("div", { className: "dlg-row" }, labelled("frame", slider), play),
     caption,
   );
   paint(truth, bytes(model.get("truth")), shape, "the client's image");
   draw();
+
+  if (model.get("play")) {
+    if (matchMedia("(prefers-reduced-motion: reduce)").matches) show(last());
+    else onceSeen(recovered, start);
+  }
   return pause;
 }
 
 export default {
-  render({ model, el }) {
+  async render({ model, el }) {
+    const frames = await Promise.all(model.get("frames").map(unpacked));
     const root = make("div", { className: "dlg dlg-film" });
     el.append(root);
-    return film(model, root);
+    return film(model, root, frames);
   },
 };

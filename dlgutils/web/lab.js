@@ -62,14 +62,6 @@ async function opened(file) {
 
 // What was read off the gradient, as pictures ----------------------------------------------------------------------------
 
-const SVG = "http://www.w3.org/2000/svg";
-const svg = (tag, attributes, ...children) => {
-  const element = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.append(...children);
-  return element;
-};
-
 // The gradient of the classifier's bias, a bar for each class: the negative one points down.
 function bars(figure, values, description) {
   const most = Math.max(...values.map(Math.abs));
@@ -125,6 +117,7 @@ function sendToKernel(model, { attackName, rate, steps, seed }, { shared, label,
 
 const RESTING = "Choose, then press Run.";
 const NOISES = [0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2]; // standard deviations, on every number of the gradient
+const START = { evaluation: 0, loss: null, seconds: 0, x: new Float32Array(3 * SIDE ** 2).fill(0.5) }; // of every attack
 const ENOUGH = { default: 100, wide: 300 }; // evaluations
 
 function lab(model, root) {
@@ -138,7 +131,8 @@ function lab(model, root) {
   let kernel = false;
   let settings = null;
   let frames = []; // the film so far
-  let latest = null; // what was heard last, which the film may have skipped
+  let latest = START; // what was heard last, which the film may have skipped
+  let moveCursor = () => {};
 
   // What there is to choose
   const number = (min, max, step) => make("input", { type: "number", min, max, step });
@@ -179,6 +173,7 @@ function lab(model, root) {
   const progress = make("progress", { value: 0 });
   progress.setAttribute("aria-label", "evaluations done");
   const slider = make("input", { type: "range", min: 0, max: 0, step: 1, value: 0 });
+  const chart = make("div");
   const truth = picture("the client's picture", shape);
   const recovered = picture("what the attacker has", shape);
   const labelFigure = make("figure");
@@ -200,19 +195,32 @@ function lab(model, root) {
     say(caption, words, live);
   };
   const words = ({ evaluation, loss, seconds, x }, settled) => {
-    const speed = evaluation / Math.max(seconds, 1e-3);
-    const rmse = Math.sqrt(meanSquare(x, secret));
-    const ended = settled ? `${settled} after ` : "";
-    return `${ended}${evaluation} evaluations, matching loss ${loss.toExponential(1)}, RMSE ${rmse.toFixed(3)}, ${seconds.toFixed(1)} s, ${speed.toFixed(0)} evaluations a second`;
+    const parts = [`${settled ? `${settled} after ` : ""}${evaluation} evaluations`];
+    if (loss !== null) parts.push(`matching loss ${loss.toExponential(1)}`);
+    parts.push(`RMSE ${Math.sqrt(meanSquare(x, secret)).toFixed(3)}`);
+    if (evaluation) parts.push(`${seconds.toFixed(1)} s`, `${(evaluation / Math.max(seconds, 1e-3)).toFixed(0)} evaluations a second`);
+    return parts.join(", ");
   };
-  const film = (settled) => {
-    if (latest && latest !== frames.at(-1)) frames.push(latest);
-    slider.max = Math.max(0, frames.length - 1);
-    slider.value = slider.max;
+  const showCurve = () => {
+    const errors = frames.map(({ x }) => Math.sqrt(meanSquare(x, secret))).map((error) => (Number.isFinite(error) ? error : null));
+    const shown = { evaluations: [frames.map(({ evaluation }) => evaluation)], errors: [errors], measure: "RMSE" };
+    const { plot, draw } = curve(shown, (k) => running || moveTo(k));
+    moveCursor = (k) => draw(0, k);
+    moveCursor(frames.length - 1);
+    chart.replaceChildren(plot);
+  };
+  const moveTo = (k) => {
+    slider.value = k;
+    moveCursor(k);
+    showFrame({ ...frames[k], words: words(frames[k]) }, false);
+  };
+  const film = (said) => {
+    if (latest !== frames.at(-1)) frames.push(latest);
+    slider.max = frames.length - 1;
+    showCurve();
+    moveTo(frames.length - 1);
     busy(false);
-    const last = frames.at(-1);
-    if (last) showFrame({ ...last, words: words(last, settled) }, false);
-    else say(caption, `${settled}.`, false);
+    say(caption, said, false);
   };
 
   // What the engines tell
@@ -231,13 +239,16 @@ function lab(model, root) {
     },
     frame(message) {
       latest = message;
-      if (message.filmed) frames.push(message);
       progress.value = message.evaluation;
+      if (message.filmed) {
+        frames.push(message);
+        showCurve();
+      }
       showFrame({ x: message.x, words: words(message) }, true);
     },
     done(message) {
       latest = { ...latest, ...message };
-      film("Done");
+      film(words(latest, "Done"));
     },
     failed: ({ message }) => film(`This attack could not run: ${message}`),
     kernel() {
@@ -249,7 +260,7 @@ function lab(model, root) {
   const page = workerEngine(model.get("script"), listen);
 
   run.addEventListener("click", () => {
-    [frames, latest] = [[], null];
+    [frames, latest] = [[START], START];
     progress.max = model.get("steps");
     progress.value = 0;
     settings = {
@@ -266,12 +277,9 @@ function lab(model, root) {
   stop.addEventListener("click", () => {
     page.stop();
     if (settings.elsewhere) model.send({ kind: "stop" });
-    film("Stopped");
+    film(words(latest, "Stopped"));
   });
-  slider.addEventListener("input", () => {
-    const frame = frames[Number(slider.value)];
-    showFrame({ ...frame, words: words(frame) }, false);
-  });
+  slider.addEventListener("input", () => moveTo(Number(slider.value)));
   save.addEventListener("click", async () => {
     try {
       const address = URL.createObjectURL(await animated(frames.map(({ x }) => toBytes(x)), SIDE, 8));
@@ -332,6 +340,7 @@ function lab(model, root) {
     attacker,
     make("div", { className: "dlg-row" }, run, stop, progress, save),
     make("div", { className: "dlg-row dlg-pictures" }, truth, recovered, labelFigure, maskFigure),
+    chart,
     labelled("film", slider),
     caption,
   );

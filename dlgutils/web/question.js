@@ -24,8 +24,6 @@ function question(model, root) {
 
   const lines = answers.map(([answer], k) => make("label", {}, radios[k], make("span", {}, ...prose(answer))));
   root.append(make("fieldset", {}, make("legend", {}, ...prose(model.get("text"))), ...lines), check, reply);
-  // JupyterLab moves between cells at arrows and Enter, unless what has the focus asks for them.
-  for (const control of [...radios, check]) control.dataset.lmSuppressShortcuts = "";
 }
 
 export default {

@@ -31,7 +31,7 @@ CHAPTERS = [page for page in PAGES if page.startswith("notebooks/0")]
 TYPESET = "() => { window.MathJax?.startup.promise.then(() => document.body.classList.add('typeset')); }"
 RENDERED = """() => {
     const views = document.querySelectorAll('script[type="application/vnd.jupyter.widget-view+json"]').length;
-    const drawn = document.querySelectorAll(".widget-subarea > *").length;
+    const drawn = document.querySelectorAll(".widget-subarea .dlg").length;
     return drawn >= views && (!window.MathJax || document.body.classList.contains("typeset"));
 }"""
 

@@ -1,5 +1,6 @@
 """What a reader meets: every page of the built book in a real browser, without a network and without a kernel."""
 
+import math
 import re
 from urllib.parse import unquote, urldefrag
 
@@ -91,6 +92,11 @@ def test_page_fits_a_telephone(visit):
     assert width <= 391
 
 
+def test_widgets_keep_the_page_light(visit):
+    states = visit.page.locator("script[type='application/vnd.jupyter.widget-state+json']").all()
+    assert sum(len(state.text_content()) for state in states) <= 300_000
+
+
 def test_front_page_is_the_introduction(browser, site):
     page = browser.new_page()
     page.goto(site)
@@ -120,6 +126,26 @@ def test_films_say_what_they_show(chapter):
         expect(film.locator("[aria-live]")).to_have_text(re.compile(r"\w"))
 
 
+def test_films_draw_the_curve_of_their_errors(chapter):
+    for film in chapter.page.locator(".dlg-film").all():
+        curve = film.locator("svg")
+        expect(curve).to_have_role("img")
+        expect(curve).to_have_accessible_name(re.compile("^curve of the (RMSE|matching loss), after 0 evaluations: "))
+        assert curve.locator(".dlg-now line").count() > 0
+        scenes = math.prod(choice.locator("option").count() for choice in film.locator("select").all())
+        assert curve.locator("g").count() == scenes > 1
+
+
+def test_a_click_on_the_curve_moves_the_picture(chapter):
+    for film in chapter.page.locator(".dlg-film").all():
+        press(film.locator("input[type=range]"), "End")
+        before, curve = shown(film), film.locator("svg")
+        curve.scroll_into_view_if_needed()
+        curve.click(position={"x": 1, "y": 20})
+        assert film.locator("input[type=range]").input_value() == "0"
+        assert shown(film) != before
+
+
 def shown(film):
     return film.evaluate(PICTURE), film.locator("[aria-live]").inner_text()
 
@@ -129,28 +155,26 @@ def press(slider, key):
     slider.page.wait_for_timeout(100)  # a film may draw with the next frame
 
 
-def test_sliders_move_the_picture(chapter):
+def test_sliders_move_the_picture_and_the_cursor(chapter):
     for film in chapter.page.locator(".dlg-film").all():
-        sliders = film.locator("input[type=range]").all()
-        assert sliders
-        for slider in sliders:
-            press(slider, "End")
+        slider, cursor = film.locator("input[type=range]"), film.locator(".dlg-cursor")
+        press(slider, "End")
         last_picture, last_caption = shown(film)
-        for slider in sliders:
-            press(slider, "Home")
-            first_picture, first_caption = shown(film)
-            assert first_picture != last_picture
-            assert first_caption != last_caption
-            press(slider, "ArrowRight")
-            assert shown(film)[1] != first_caption
-            press(slider, "End")
-            assert shown(film) == (last_picture, last_caption)
+        last_place = cursor.get_attribute("x1")
+        press(slider, "Home")
+        first_picture, first_caption = shown(film)
+        assert first_picture != last_picture
+        assert first_caption != last_caption
+        assert cursor.get_attribute("x1") == "0%" != last_place
+        press(slider, "ArrowRight")
+        assert shown(film)[1] != first_caption
+        press(slider, "End")
+        assert (*shown(film), cursor.get_attribute("x1")) == (last_picture, last_caption, last_place)
 
 
 def test_choices_change_the_picture(chapter):
     for film in chapter.page.locator(".dlg-film").all():
-        for slider in film.locator("input[type=range]").all():
-            press(slider, "End")
+        press(film.locator("input[type=range]"), "End")
         for choice in film.locator("select").all():
             before = shown(film)
             choice.select_option(index=choice.locator("option").count() - 1)

@@ -202,6 +202,16 @@ def test_a_file_that_is_no_picture_is_refused_and_nothing_is_lost(lab, file, wan
     assert run(lab) < 0.1
 
 
+def test_a_huge_file_is_refused_before_it_is_read(lab):
+    lab.locator("input[type=file]").evaluate("""(input) => {
+        const carried = new DataTransfer();
+        carried.items.add(new File([new Uint8Array(41e6)], "huge.png"));
+        input.files = carried.files;
+        input.dispatchEvent(new Event("change"));
+    }""")
+    expect(lab.locator("[aria-live]")).to_contain_text("huge.png has 41 MB; choose a picture of at most 40 MB")
+
+
 # Running ---------------------------------------------------------------------------------------------------------
 
 
@@ -237,7 +247,11 @@ def test_the_film_can_be_looked_through_and_saved(lab, tmp_path):
     slider = lab.get_by_label("film")
     slider.press("Home")
     assert not (pixels(lab, RECOVERED) == last).all()
-    assert " 1 evaluations" in f" {said(lab)}"
+    assert (pixels(lab, RECOVERED) == 128).all()  # mid-grey, where it began
+    assert said(lab).startswith("0 evaluations, RMSE 0.167")
+    left_edge = lab.locator(".dlg-curve").bounding_box()
+    lab.page.mouse.click(left_edge["x"] + left_edge["width"] - 1, left_edge["y"] + 20)
+    assert (pixels(lab, RECOVERED) == last).all()
     slider.press("End")
     assert (pixels(lab, RECOVERED) == last).all()
     with lab.page.expect_download() as download:
