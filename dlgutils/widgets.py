@@ -132,9 +132,9 @@ class Lab(_Widget):
     """
 
     _esm = _front_end("common", "curve", "apng", "lab")
-    script = traitlets.Unicode().tag(sync=True)  # the engine of the page: a worker's source
+    script = traitlets.Bytes().tag(sync=True)  # the engine of the page: a worker's source, compressed (zlib)
     photos = traitlets.List().tag(sync=True)  # names, which are the classes too
-    images = traitlets.Bytes().tag(sync=True)  # the photographs, one after the other
+    images = traitlets.Bytes().tag(sync=True)  # the photographs, one after the other, compressed
     attacks = traitlets.List().tag(sync=True)  # names
     photo = traitlets.Unicode().tag(sync=True)  # empty for a picture of the reader's own
     label = traitlets.Unicode().tag(sync=True)
@@ -150,7 +150,11 @@ class Lab(_Widget):
         self._recipes = {attack.name: attack for attack in live.ATTACKS}
         names = list(data.class_names("photos"))
         super().__init__(
-            script=live.script(), photos=names, images=_bytes(data.photos().x), attacks=list(self._recipes), **chosen
+            script=zlib.compress(live.script().encode(), 9),
+            photos=names,
+            images=zlib.compress(_bytes(data.photos().x), 9),
+            attacks=list(self._recipes),
+            **chosen,
         )
         self.result: Result | None = None
         self._stop = threading.Event()

@@ -20,6 +20,12 @@ const labelled = (text, control) => make("label", {}, text, control);
 
 const bytes = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 
+// What Python compressed with zlib.
+async function unpacked(view) {
+  const stream = new Blob([bytes(view)]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
 function picture(caption, [height, width]) {
   const canvas = make("canvas", { width, height });
   canvas.setAttribute("role", "img");

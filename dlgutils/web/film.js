@@ -21,11 +21,6 @@ function choosers(model) {
   });
 }
 
-async function unpacked(view) {
-  const stream = new Blob([bytes(view)]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
-}
-
 function onceSeen(element, act) {
   const watch = ([entry]) => {
     if (!entry.isIntersecting) return;

@@ -120,10 +120,9 @@ const NOISES = [0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2]; // standard deviations, on eve
 const START = { evaluation: 0, loss: null, seconds: 0, x: new Float32Array(3 * SIDE ** 2).fill(0.5) }; // of every attack
 const ENOUGH = { default: 100, wide: 300 }; // evaluations
 
-function lab(model, root) {
+function lab(model, root, script, images) {
   const shape = [SIDE, SIDE, 3];
   const classes = model.get("photos");
-  const images = bytes(model.get("images"));
   const photo = (name) => fromBytes(images.subarray(...[0, 1].map((k) => (classes.indexOf(name) + k) * 3 * SIDE ** 2)));
   let secret = photo(model.get("photo"));
   let secretWords = `the photograph ${model.get("photo")}`;
@@ -257,7 +256,7 @@ function lab(model, root) {
     },
   };
   const listen = (message) => heard[message.kind](message);
-  const page = workerEngine(model.get("script"), listen);
+  const page = workerEngine(script, listen);
 
   run.addEventListener("click", () => {
     [frames, latest] = [[START], START];
@@ -392,9 +391,10 @@ function pencil(canvas, button, colour, locked, drawn) {
 }
 
 export default {
-  render({ model, el }) {
+  async render({ model, el }) {
+    const [script, images] = await Promise.all(["script", "images"].map((name) => unpacked(model.get(name))));
     const root = make("div", { className: "dlg dlg-lab" });
     el.append(root);
-    return lab(model, root);
+    return lab(model, root, script, images);
   },
 };
