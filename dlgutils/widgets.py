@@ -131,7 +131,7 @@ class Lab(_Widget):
     What the reader chooses is in its traits. With a kernel, `result` is what the last run of the PyTorch engine found.
     """
 
-    _esm = _front_end("common", "curve", "apng", "lab")
+    _esm = _front_end("common", "curve", "secret", "apng", "search", "lab")
     script = traitlets.Bytes().tag(sync=True)  # the engine of the page: a worker's source, compressed (zlib)
     photos = traitlets.List().tag(sync=True)  # names, which are the classes too
     images = traitlets.Bytes().tag(sync=True)  # the photographs, one after the other, compressed

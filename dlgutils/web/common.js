@@ -66,4 +66,7 @@ function bound(model, name, control, read) {
   return control;
 }
 
-const options = (names) => names.map((name) => make("option", { value: name, textContent: name }));
+const options = (values, words = values) => values.map((value, k) => make("option", { value, textContent: words[k] }));
+
+// A select bound to a trait.
+const choice = (model, name, values, words = values, read = String) => bound(model, name, make("select", {}, ...options(values, words)), read);

@@ -120,8 +120,8 @@ const optimizers = { lbfgs, adam };
 
 // The attacker, who gets what the server gets. Starts from zero: mid-grey in the attack's coordinates, all labels alike.
 // `report` is called after every evaluation with the loss there and a function that makes the picture.
-function attack(attackName, shared, known, steps, random, rate, report) {
-  const { objective, unknowns, draws, optimizer } = network.attacks[attackName];
+function attack(name, shared, known, steps, random, rate, report) {
+  const { objective, unknowns, draws, optimizer } = network.attacks[name];
   const evaluate = generated[objective]();
   const decode = generated.picture();
   const sizes = Object.entries(unknowns);
@@ -153,9 +153,9 @@ const filmed = (steps, frames = 24) =>
 const SHOW_EVERY = 50; // milliseconds between two pictures sent to the page
 
 function run(settings) {
-  const { attackName, steps, rate, noise, seed } = settings;
+  const { steps, rate, noise, seed } = settings;
   const { shared, mask } = share(settings);
-  const { reads } = network.attacks[attackName];
+  const { reads } = network.attacks[settings.attack];
   const delta = shared["gradient.fc.bias"];
   const label = reads.includes("y") ? readLabel(delta) : null;
   const maskRead = reads.includes("mask") ? readMask(shared, rate, noise) : null;
@@ -171,7 +171,7 @@ function run(settings) {
     shown = now;
     postMessage({ kind: "frame", evaluation, loss, x: picture(), seconds: (now - began) / 1000, filmed: wanted.has(evaluation) });
   };
-  const found = attack(attackName, shared, known, steps, generator(seed + 1), rate, report);
+  const found = attack(settings.attack, shared, known, steps, generator(seed + 1), rate, report);
   postMessage({ kind: "done", ...found, seconds: (performance.now() - began) / 1000 });
 }
 

@@ -257,7 +257,7 @@ def test_the_film_can_be_looked_through_and_saved(lab, tmp_path):
     with lab.page.expect_download() as download:
         lab.get_by_role("button", name="Save the film").click()
     download.value.save_as(tmp_path / "film.png")
-    assert download.value.suggested_filename == "iDLG.png"
+    assert download.value.suggested_filename == "film.png"
     with Image.open(tmp_path / "film.png") as film:
         assert film.size == (256, 256)
         assert film.n_frames == int(slider.get_attribute("max")) + 1 > 10
