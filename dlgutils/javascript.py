@@ -1,11 +1,11 @@
 """PyTorch functions as JavaScript, operation by operation, so that a page can run them and nobody derives anything twice.
 
-A function is traced once, and its graph becomes one function of straight-line loops over typed arrays. Views (transposes,
-slices, broadcasts) are strides, as in torch, and cost nothing.
+A function is traced once, and its graph becomes a list of calls: loops over typed arrays, each distinct one written once,
+and the kernels of web/kernels.js. The arrays of a function lie in one memory, in which WebAssembly does the matrix products
+if the page may run it. Views (transposes, slices, broadcasts) are strides, as in torch, and cost nothing.
 """
 
 import base64
-import hashlib
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +22,7 @@ from dlgutils.types import Tensors
 
 _aten = torch.ops.aten
 _WHERE_AND_HOW = {"dtype", "layout", "device", "pin_memory", "memory_format"}  # everything is a float of the page
-_KERNELS = Path(__file__).parent / "web" / "kernels.js"
+_WEB = Path(__file__).parent / "web"
 
 
 def module(functions: Mapping[str, tuple[Callable[[Tensors], Tensors], Tensors]]) -> str:
@@ -30,13 +30,35 @@ def module(functions: Mapping[str, tuple[Callable[[Tensors], Tensors], Tensors]]
 
     functions: by name, each a function of named tensors to named tensors, and an example of its argument, float32, which
     fixes all shapes. In the page, `const run = generated.name(); run({x: new Float32Array(…), …})` returns an object of
-    `Float32Array`s, which the next call overwrites.
+    `Float32Array`s, which the next call overwrites; they are parts of one large memory, so post a copy (`slice`) of them.
     Raises NotImplementedError for a function that does what this translator has no words for; it names the operation.
     """
-    constants: dict[str, str] = {}
-    makers = [f"  {name}() {{\n{_maker(*function, constants)}  }}," for name, function in functions.items()]
-    held = [f'const {name} = decoded("{content}");' for name, content in constants.items()]
-    return "\n".join([_KERNELS.read_text(encoding="utf-8"), *held, "const generated = {", *makers, "};", ""])
+    shared = _Shared({}, {})
+    makers = [f"{name}() {{\n{_maker(*function, shared)}}}," for name, function in functions.items()]
+    lines = [
+        f'const productModule = "{_base64((_WEB / "product.wasm").read_bytes())}";',
+        (_WEB / "kernels.js").read_text(encoding="utf-8"),
+        *(f"const {name} = {constant};" for constant, name in shared.constants.items()),
+        *(f"function {name}(o, a, b) {{ {loop} }}" for loop, name in shared.loops.items()),
+    ]
+    return "\n".join([*lines, "const generated = {", *makers, "};", ""])
+
+
+class _Shared(NamedTuple):
+    """What the functions of a module have in common, each with its name."""
+
+    constants: dict[str, str]
+    loops: dict[str, str]
+
+    def constant(self, code: str) -> str:
+        return self.constants.setdefault(code, f"constant{len(self.constants)}")
+
+    def loop(self, code: str) -> str:
+        return self.loops.setdefault(code, f"loop{len(self.loops)}")
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
 
 
 class _View(NamedTuple):
@@ -55,30 +77,49 @@ class _View(NamedTuple):
 
 
 class _Program:
-    """The code of one function while it is written: arrays to allocate once; inputs to read and what to do at each call."""
+    """The code of one function while it is written: arrays by size, what to do once, and what to do at each call."""
 
-    def __init__(self) -> None:
-        self.arrays: list[str] = []
-        self.reads: list[str] = []
+    def __init__(self, shared: _Shared) -> None:
+        self.shared = shared
+        self.arrays: dict[str, int] = {}
+        self.once: list[str] = []
         self.calls: list[str] = []
 
     def array(self, shape: Sequence[int]) -> _View:
         name = f"t{len(self.arrays)}"
-        self.arrays.append(f"const {name} = new Float32Array({math.prod(shape)});")
+        self.arrays[name] = math.prod(shape)
         return _View(name, tuple(shape), _dense(shape))
+
+    def constant(self, tensor: Tensor) -> _View:
+        out = self.array(tensor.shape)
+        content = _base64(tensor.detach().float().contiguous().numpy().astype("<f4").tobytes())
+        constant = self.shared.constant(f'decoded("{content}")')
+        self.once.append(f"{out.array}.set({constant});")
+        return out
+
+    def patches(self, images: Sequence[int], *geometry: Sequence[int]) -> str:
+        """Where the patches of images of this shape lie; geometry: size, dilation, padding, stride, (height, width) each."""
+        numbers = [math.prod(images[:-2]), *images[-2:], *itertools.chain(*geometry)]
+        return self.shared.constant(f"patches({', '.join(map(str, numbers))})")
 
     def dense(self, view: _View) -> _View:
         """The same numbers without gaps, in the array's own order."""
-        return view if view.contiguous else self.elementwise("{0}", view.shape, view)
+        return view if view.contiguous else self.filled(self.array(view.shape), "{0}", view)
 
     def elementwise(self, formula: str, shape: Sequence[int], *operands: "_View | float") -> _View:
-        """A new array of `formula` of the operands' entries, which are broadcast."""
-        out = self.array(shape)
+        """A new array of `formula` of the operands' entries, which are broadcast; it lies in memory as they do."""
         views = [_expanded(v, shape) for v in operands if isinstance(v, _View)]
-        entries = iter(_nest(shape, [out, *views])[1])
-        target = next(entries)
-        terms = [next(entries) if isinstance(v, _View) else _number(v) for v in operands]
-        self.calls.append(f"{_nest(shape, [out, *views])[0]}{target} = {formula.format(*terms)};")
+        order = sorted(range(len(shape)), key=lambda d: -max((v.strides[d] for v in views), default=0))
+        places = [order.index(d) for d in range(len(shape))]
+        return self.filled(_permuted(tuple(shape), self.array([shape[d] for d in order]), places), formula, *operands)
+
+    def filled(self, out: _View, formula: str, *operands: "_View | float") -> _View:
+        """An array, filled with `formula` of the operands' entries."""
+        views = [_expanded(v, out.shape) for v in operands if isinstance(v, _View)]
+        loops, (target, *entries) = _nest([out, *views])
+        remaining = iter(entries)
+        terms = [next(remaining) if isinstance(v, _View) else _number(v) for v in operands]
+        self.loop(f"{''.join(loops.values())}{target} = {formula.format(*terms)};", out, *views)
         return out
 
     def total(self, view: _View, dims: Sequence[int], shape: Sequence[int]) -> _View:
@@ -87,9 +128,15 @@ class _Program:
         kept = [d for d in range(len(view.shape)) if d not in dims]
         strides = dict(zip(kept, _dense([view.shape[d] for d in kept]), strict=True))
         spread = _View(out.array, view.shape, tuple(strides.get(d, 0) for d in range(len(view.shape))))
-        loops, (target, entry) = _nest(view.shape, [spread, view])
-        self.calls.append(f"{out.array}.fill(0); {loops}{target} += {entry};")
+        loops, (target, entry) = _nest([spread, view])
+        outer = "".join(head for i, head in loops.items() if i in target)
+        inner = "".join(head for i, head in loops.items() if i not in target)
+        self.loop(f"{outer}{{ let sum = 0; {inner}sum += {entry}; {target} = sum; }}", out, view)
         return out
+
+    def loop(self, code: str, *views: _View) -> None:
+        """Call a loop, in which the arrays of the views are o, a and b."""
+        self.calls.append(f"{self.shared.loop(code)}({', '.join(v.array for v in views)});")
 
     def call(self, function: str, shape: Sequence[int], *arguments: object) -> _View:
         """A new array filled by one of the kernels."""
@@ -99,7 +146,7 @@ class _Program:
         return out
 
 
-def _maker(function: Callable[[Tensors], Tensors], example: Tensors, constants: dict[str, str]) -> str:
+def _maker(function: Callable[[Tensors], Tensors], example: Tensors, shared: _Shared) -> str:
     names: list[str] = []
 
     def flat(*tensors: Tensor) -> list[Tensor]:
@@ -108,21 +155,21 @@ def _maker(function: Callable[[Tensors], Tensors], example: Tensors, constants: 
         return list(result.values())
 
     graph = traced(flat, *example.values(), decompositions=_DECOMPOSITIONS)
-    program = _Program()
-    outputs = _translate(graph, program, list(example), constants)
+    program = _Program(shared)
+    outputs = _translate(graph, program, list(example))
     lines = [
-        *program.arrays,
-        *(f"const step{k} = () => {{ {call} }};" for k, call in enumerate(program.calls)),
+        f"const {{ arrays, product }} = machine([{', '.join(map(str, program.arrays.values()))}]);",
+        f"const [{', '.join(program.arrays)}] = arrays;",
+        *program.once,
         "return (inputs) => {",
-        *program.reads,
-        *(f"step{k}();" for k in range(len(program.calls))),
+        *program.calls,
         "return { " + ", ".join(f'"{name}": {view.array}' for name, view in zip(names, outputs, strict=True)) + " };",
         "};",
     ]
     return "".join(f"{line}\n" for line in lines)
 
 
-def _translate(graph: GraphModule, program: _Program, inputs: list[str], constants: dict[str, str]) -> list[_View]:
+def _translate(graph: GraphModule, program: _Program, inputs: list[str]) -> list[_View]:
     """Write the graph into the program, each operation on the same operands once; returns where its outputs lie."""
     views: dict[Node, _View] = {}
     done: dict[tuple[object, str], _View] = {}
@@ -130,10 +177,9 @@ def _translate(graph: GraphModule, program: _Program, inputs: list[str], constan
     for node in graph.graph.nodes:
         if node.op == "placeholder":
             views[node] = program.array(node.meta["val"].shape)
-            program.reads.append(f'{views[node].array}.set(inputs["{next(remaining)}"]);')
+            program.calls.append(f'{views[node].array}.set(inputs["{next(remaining)}"]);')
         elif node.op == "get_attr":
-            tensor = getattr(graph, node.target)
-            views[node] = _View(_constant(tensor, constants), tuple(tensor.shape), _dense(tensor.shape))
+            views[node] = program.constant(getattr(graph, node.target))
         elif node.op == "call_function":
             operands = [views[a] if isinstance(a, Node) else a for a in node.args]
             if node.target not in _OPERATIONS or node.kwargs.keys() - _WHERE_AND_HOW:
@@ -148,13 +194,6 @@ def _translate(graph: GraphModule, program: _Program, inputs: list[str], constan
         else:
             return [program.dense(views[a]) for a in node.args[0]]
     raise AssertionError("a graph ends with its output")
-
-
-def _constant(tensor: Tensor, constants: dict[str, str]) -> str:
-    content = tensor.detach().float().contiguous().numpy().astype("<f4").tobytes()
-    name = f"c{hashlib.sha256(content).hexdigest()[:8]}"
-    constants[name] = base64.b64encode(content).decode()
-    return name
 
 
 # Where entries lie ------------------------------------------------------------------------------------------------
@@ -172,16 +211,21 @@ def _expanded(view: _View, shape: Sequence[int]) -> _View:
     return view._replace(shape=tuple(shape), strides=(0,) * missing + tuple(own))
 
 
-def _nest(shape: Sequence[int], views: Sequence[_View]) -> tuple[str, list[str]]:
-    """Loops over a shape, as few as its strides allow, and the entry of each view inside them."""
+def _nest(views: Sequence[_View]) -> tuple[dict[str, str], list[str]]:
+    """Loops over the shape of all views, by their variable, as few as strides allow, and the entry of each view inside them.
+
+    The views are o, a and b; the loops go through o as it lies in memory.
+    """
+    shape, *_ = (v.shape for v in views)
     axes = [(n, [v.strides[d] for v in views]) for d, n in enumerate(shape) if n > 1]
+    axes.sort(key=lambda axis: axis[1], reverse=True)
     merged: list[tuple[int, list[int]]] = []
     for n, strides in axes:
         if merged and all(outer == inner * n for outer, inner in zip(merged[-1][1], strides, strict=True)):
             merged[-1] = (merged[-1][0] * n, strides)
         else:
             merged.append((n, strides))
-    loops = "".join(f"for (let i{d} = 0; i{d} < {n}; i{d}++) " for d, (n, _) in enumerate(merged))
+    loops = {f"i{d}": f"for (let i{d} = 0; i{d} < {n}; i{d}++) " for d, (n, _) in enumerate(merged)}
     steps = [
         [f"i{d}" if s[k] == 1 else f"{s[k]} * i{d}" for d, (_, s) in enumerate(merged) if s[k]] for k in range(len(views))
     ]
@@ -189,7 +233,7 @@ def _nest(shape: Sequence[int], views: Sequence[_View]) -> tuple[str, list[str]]
         " + ".join([*terms, *([str(v.offset)] if v.offset or not terms else [])])
         for terms, v in zip(steps, views, strict=True)
     ]
-    return loops, [f"{v.array}[{place}]" for v, place in zip(views, places, strict=True)]
+    return loops, [f"{name}[{place}]" for name, place in zip("oab", places, strict=False)]
 
 
 def _number(value: float) -> str:
@@ -204,9 +248,11 @@ def _elementwise(formula: str) -> Callable[..., _View]:
 
 
 def _view(program: _Program, shape: tuple[int, ...], a: _View, *_: object) -> _View:
-    """Another shape for the same entries: new strides if the old ones allow it, else a copy."""
-    dense = program.dense(a)
-    return _View(dense.array, shape, _dense(shape))
+    """Another shape for the same entries: new strides if the old ones allow it, which torch knows, else a copy."""
+    try:
+        return a._replace(shape=shape, strides=torch.empty_strided(a.shape, a.strides, device="meta").view(shape).stride())
+    except RuntimeError:
+        return program.dense(a)._replace(shape=shape, strides=_dense(shape))
 
 
 def _permuted(shape: tuple[int, ...], a: _View, order: Sequence[int]) -> _View:
@@ -246,14 +292,27 @@ def _mean(program: _Program, shape: tuple[int, ...], a: _View, dims: Sequence[in
 
 
 def _product(program: _Program, shape: tuple[int, ...], a: _View, b: _View) -> _View:
+    """The kernel wants the rows of b without gaps: where they have some, (bᵀ aᵀ)ᵀ, or else a copy of the smaller matrix."""
+    if not _gapless(b) and not _gapless(_turned(a)) and math.prod(b.shape) < math.prod(a.shape):
+        b = program.dense(b)
+    if not _gapless(b):
+        turned = _turned(a) if _gapless(_turned(a)) else program.dense(_turned(a))
+        return _turned(_product(program, (*shape[:-2], shape[-1], shape[-2]), _turned(b), turned))
     out = program.array(shape)
-    batches = [range(n) for n in shape[:-2]]
-    for places in itertools.product(*batches):
-        begin = [v.offset + sum(k * s for k, s in zip(places, v.strides, strict=False)) for v in (out, a, b)]
-        matrices = zip((out, a, b), begin, strict=True)
-        words = [f"{v.array}, {at}" + (f", {v.strides[-2]}, {v.strides[-1]}" if v is not out else "") for v, at in matrices]
-        program.calls.append(f"product({', '.join(words)}, {shape[-2]}, {a.shape[-1]}, {shape[-1]});")
+    for places in itertools.product(*map(range, shape[:-2])):
+        o0, a0, b0 = (v.offset + sum(k * s for k, s in zip(places, v.strides, strict=False)) for v in (out, a, b))
+        words = [out.array, o0, a.array, a0, *a.strides[-2:], b.array, b0, b.strides[-2], shape[-2], a.shape[-1], shape[-1]]
+        program.calls.append(f"product({', '.join(map(str, words))});")
     return out
+
+
+def _gapless(matrix: _View) -> bool:
+    """Do the rows lie in memory entry by entry?"""
+    return matrix.strides[-1] == 1 or matrix.shape[-1] == 1
+
+
+def _turned(a: _View) -> _View:
+    return a._replace(shape=(*a.shape[:-2], *a.shape[:-3:-1]), strides=(*a.strides[:-2], *a.strides[:-3:-1]))
 
 
 def _softmax(name: str) -> Callable[..., _View]:
@@ -264,20 +323,12 @@ def _softmax(name: str) -> Callable[..., _View]:
     return operation
 
 
-def _im2col(program: _Program, shape: tuple[int, ...], a: _View, size: list[int], *geometry: list[int]) -> _View:
-    (dilation, padding, stride), (images, channels, height, width) = geometry, a.shape
-    return program.call(
-        "im2col", shape, program.dense(a), images * channels, height, width, *size, *dilation, *padding, *stride
-    )
+def _im2col(program: _Program, shape: tuple[int, ...], a: _View, *geometry: list[int]) -> _View:
+    return program.call("im2col", shape, program.dense(a), program.patches(a.shape, *geometry))
 
 
-def _col2im(
-    program: _Program, shape: tuple[int, ...], a: _View, _: list[int], size: list[int], *geometry: list[int]
-) -> _View:
-    (dilation, padding, stride), (images, channels, height, width) = geometry, shape
-    return program.call(
-        "col2im", shape, program.dense(a), images * channels, height, width, *size, *dilation, *padding, *stride
-    )
+def _col2im(program: _Program, shape: tuple[int, ...], a: _View, _: list[int], *geometry: list[int]) -> _View:
+    return program.call("col2im", shape, program.dense(a), program.patches(shape, *geometry))
 
 
 def _filled(value: float) -> Callable[..., _View]:

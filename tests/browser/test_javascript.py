@@ -29,9 +29,13 @@ DESCEND = """([source, optimizer, slopes, start, evaluations]) => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def page(browser):
+@pytest.fixture(scope="module", params=["WebAssembly", "no WebAssembly"])
+def page(browser, request):
     page = browser.new_page()
+    if request.param == "no WebAssembly":
+        page.add_init_script("delete globalThis.WebAssembly")
+        page.goto("about:blank")
+    assert page.evaluate("typeof WebAssembly") == ("object" if request.param == "WebAssembly" else "undefined")
     yield page
     page.close()
 
@@ -63,14 +67,28 @@ def loss_and_slope(t):
     return {"value": value, **{f"slope of {key}": s for key, s in slope.items()}}
 
 
+RAMP = torch.arange(15.0).view(3, 5)
+
+
+def beside_a_constant(t):
+    """The constant, whose array is behind the product's, stays what it is, although the last tile reaches beyond its own."""
+    return {"y": (t["a"] @ t["b"]) * RAMP}
+
+
+SIZES = [(1, 1, 1), (1, 5, 9), (4, 4, 4), (5, 3, 6), (7, 1, 2), (8, 9, 1), (3, 8, 13)]
+
 FUNCTIONS = {
     "broadcast": (lambda t: {"y": (t["a"][:, None] - 2 * t["b"]) / (3 - t["a"][:, None])}, {"a": (4,), "b": (5,)}),
     "elementwise": (lambda t: {"y": (t["a"].exp() + 1).log().sqrt() - t["a"].sigmoid() * t["a"].tanh()}, {"a": (2, 3)}),
     "views": (lambda t: {"y": t["a"].permute(2, 0, 1)[-2:, :, 1::2] + t["a"][0, 1, 2]}, {"a": (3, 5, 4)}),
     "a copy where strides do not merge": (lambda t: {"y": t["a"].mT.reshape(6, 2) * t["b"]}, {"a": (2, 2, 3), "b": (2,)}),
-    "product": (lambda t: {"y": t["a"] @ t["b"]}, {"a": (7, 9), "b": (9, 3)}),
+    **{f"product {m}×{k}×{n}": (lambda t: {"y": t["a"] @ t["b"]}, {"a": (m, k), "b": (k, n)}) for m, k, n in SIZES},
     "product of transposes": (lambda t: {"y": t["a"].T @ t["b"].T}, {"a": (9, 7), "b": (3, 9)}),
+    "product with the smaller transposed": (lambda t: {"y": t["a"] @ t["b"].T}, {"a": (9, 7), "b": (3, 7)}),
+    "product with the larger transposed": (lambda t: {"y": t["a"] @ t["b"].T}, {"a": (3, 7), "b": (9, 7)}),
     "product of slices": (lambda t: {"y": t["a"][1:, ::2] @ t["b"][:, 1:]}, {"a": (5, 6), "b": (3, 4)}),
+    "product beside a constant": (beside_a_constant, {"a": (3, 2), "b": (2, 5)}),
+    "sum of transposes": (lambda t: {"y": (t["a"].mT + t["b"].mT) * t["c"]}, {"a": (2, 3, 4), "b": (2, 3, 4), "c": (4, 1)}),
     "batch of products": (lambda t: {"y": t["a"] @ t["b"].mT}, {"a": (3, 2, 5), "b": (3, 4, 5)}),
     "sums": (
         lambda t: {"all": t["a"].sum(), "some": t["a"].mT.sum((0, -1)), "mean": t["a"].mean(1, keepdim=True)},
@@ -90,6 +108,25 @@ def test_a_function_gives_what_it_gives_in_pytorch(page, name):
     source = javascript.module({"f": (function, inputs)})
     other = {key: torch.rand(shape, generator=gen) for key, shape in shapes.items()}  # not what was traced
     assert_near(evaluated(page, source, "f", other), function(other), 1e-5)
+
+
+def test_a_page_that_can_multiplies_in_webassembly(page):
+    source = javascript.module({})
+    plain = page.evaluate("source => new Function(`${source}; return machine([1]).product === plainProduct;`)()", source)
+    assert plain == page.evaluate("typeof WebAssembly === 'undefined'")
+
+
+def test_a_page_that_may_not_run_webassembly_computes_all_the_same(browser):
+    """The policy of the page's own author; the browser then refuses to compile."""
+    source = javascript.module({"f": (lambda t: {"y": t["a"] @ t["a"]}, {"a": torch.ones(2, 2)})})
+    page = browser.new_page()
+    policy = """<meta http-equiv="Content-Security-Policy" content="script-src 'unsafe-inline'">"""
+    call = "document.title = generated.f()({ a: Float32Array.of(1, 2, 3, 4) }).y.join()"
+    refused = "try { new WebAssembly.Module(bytesOf(productModule)); } catch (error) { document.body.append(error.name); }"
+    page.set_content(f"{policy}<body><script>{source}; {call}; {refused}</script>")
+    assert page.title() == "7,10,15,22"
+    assert page.locator("body").inner_text() == "CompileError"
+    page.close()
 
 
 # What the lab computes ---------------------------------------------------------------------------------------------

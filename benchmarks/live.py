@@ -1,0 +1,147 @@
+"""How long does a reader of the page wait? The lab's own worker in Chromium, on the twelve photographs, one after the other.
+
+Photograph k has seed k, which draws weights and mask; every run has a new worker, and its clock starts before that. The
+errors are those of the pictures that the worker shows, at most one in 50 ms, so that "to MSE < 1e-2" is what a reader sees:
+the search was there a little earlier. `python -m benchmarks.live` prints a Markdown table and PyTorch's speed (2 minutes).
+"""
+
+from collections.abc import Iterator, Sequence
+from statistics import median
+from typing import NamedTuple
+
+import torch
+from playwright.sync_api import Page, sync_playwright
+
+from benchmarks import speed
+from dlgutils import attacks, data, live, metrics
+from tools.browser import launch
+
+SUCCESS = 1e-2  # MSE
+HEAD = (
+    "attack",
+    "weights",
+    "dropout",
+    "evaluations",
+    "MSE < 1e-2",
+    "evaluations to it, median (worst)",
+    "seconds to it, median (worst)",
+    "evaluations a second, median",
+    "labels right",
+    "masks right",
+)
+
+WATCH = """([script, settings, truth]) => new Promise((resolve, reject) => {
+    const shown = [];
+    let read;
+    const began = performance.now();
+    const worker = new Worker(URL.createObjectURL(new Blob([script], { type: "text/javascript" })));
+    const error = (x) => x.reduce((sum, v, k) => sum + (v - truth[k]) ** 2, 0) / x.length;
+    const heard = {
+        shared(message) { read = message; },
+        frame({ evaluation, seconds, x }) {
+            const waited = (performance.now() - began) / 1000;
+            shown.push({ evaluation, mse: error(x), seconds: waited, speed: evaluation / seconds });
+        },
+        done({ x, logits }) {
+            worker.terminate();
+            const label = logits ? logits.indexOf(Math.max(...logits)) : read.label;
+            const mask = read.maskRead && read.maskRead.every((m, k) => m > 0 === read.mask[k] > 0);
+            resolve({ shown, mse: error(x), label, mask });
+        },
+        failed({ message }) { reject(message); },
+    };
+    worker.onmessage = ({ data }) => heard[data.kind](data);
+    worker.onerror = (error) => reject(error.message);
+    worker.postMessage({ ...settings, image: Float32Array.from(truth) });
+})"""
+
+
+class Case(NamedTuple):
+    """What the reader chooses in the lab."""
+
+    attack: str = attacks.idlg.name
+    weights: str = "default"
+    rate: float = 0.0
+    steps: int = 100
+
+
+READ = attacks.mask_reading.name
+CASES = (
+    Case(),
+    Case(READ, rate=0.5),
+    Case(READ, rate=0.9),
+    Case(weights="wide", steps=300),
+    Case(attacks.dlg.name),
+    Case(rate=0.5),  # the naive attacker, who takes every feature as kept
+)
+
+
+class Run(NamedTuple):
+    """What the page showed of one attack; where the picture never came, `evaluations` and `seconds` are None."""
+
+    recovered: bool
+    evaluations: int | None
+    seconds: float | None
+    speed: float  # evaluations a second, from the attack's first on
+    label: bool
+    mask: bool | None  # None where no mask is read
+
+
+def watched(page: Page, case: Case, k: int) -> Run:
+    """The attack of a case on photograph k."""
+    x, y = data.photos()
+    label = int(y[k])
+    settings = {"attackName": case.attack, "label": label, "noise": 0, "seed": k, "elsewhere": False}
+    settings |= {"weights": case.weights, "rate": case.rate, "steps": case.steps}
+    found = page.evaluate(WATCH, [live.script(), settings, x[k].flatten().tolist()])
+    first = next((picture for picture in found["shown"] if picture["mse"] < SUCCESS), {})
+    return Run(
+        recovered=found["mse"] < SUCCESS,
+        evaluations=first.get("evaluation"),
+        seconds=first.get("seconds"),
+        speed=found["shown"][-1]["speed"],
+        label=found["label"] == label,
+        mask=found["mask"],
+    )
+
+
+def row(case: Case, runs: Sequence[Run]) -> tuple[str, ...]:
+    """A row of the table."""
+    there = [run for run in runs if run.seconds is not None]
+    return (
+        case.attack,
+        case.weights,
+        f"{case.rate:g}",
+        str(case.steps),
+        rate(run.recovered for run in runs),
+        spread([run.evaluations for run in there], "{:.0f}"),
+        spread([run.seconds for run in there], "{:.2f}"),
+        f"{median(run.speed for run in runs):.0f}",
+        rate(run.label for run in runs),
+        "–" if runs[0].mask is None else rate(run.mask for run in runs),
+    )
+
+
+def rate(successes: Iterator[bool]) -> str:
+    return str(metrics.rate(torch.tensor(list(successes))))
+
+
+def spread(values: Sequence[float], style: str) -> str:
+    return f"{style.format(median(values))} ({style.format(max(values))})" if values else "–"
+
+
+def main(cases: Sequence[Case] = CASES, photos: int = 12) -> None:
+    """Print the table, then how fast PyTorch is for one run."""
+    torch.set_num_threads(1)
+    with sync_playwright() as playwright:
+        browser = launch(playwright)
+        print(f"Chromium {browser.version}")
+        page = browser.new_page()
+        rows = (row(case, [watched(page, case, k) for k in range(photos)]) for case in cases)
+        speed.table(f"The lab on {photos} photographs", HEAD, rows)
+        browser.close()
+    print(f"\nPyTorch {torch.__version__}, one run: {1000 / speed.ours(1, 'cpu'):.0f} evaluations a second")
+
+
+if __name__ == "__main__":
+    main()
