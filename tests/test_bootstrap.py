@@ -3,10 +3,12 @@
 Slow, half a minute: it makes an environment of its own, and pip fetches setuptools to build the package.
 """
 
+import io
 import json
 import os
 import subprocess
 import sysconfig
+import tarfile
 import venv
 from pathlib import Path
 
@@ -32,18 +34,25 @@ def bootstrap(notebook: Path) -> str:
     return next("".join(cell["source"]) for cell in found if cell["cell_type"] == "code")
 
 
-def committed() -> set[str]:
-    """The files of the package as git has them at HEAD."""
-    listed = subprocess.run(
-        ["git", "ls-tree", "-r", "--name-only", "HEAD", "dlgutils"], cwd=ROOT, capture_output=True, text=True
-    )
-    if listed.returncode:
-        pytest.skip(f"this is no git checkout to install from: {listed.stderr.strip()}")
-    return set(listed.stdout.split())
+def git(*words: str, folder: Path) -> bytes:
+    """Standard output of a git command in `folder`."""
+    return subprocess.run(["git", *words], cwd=folder, capture_output=True, check=True, timeout=60).stdout
 
 
 @pytest.fixture
-def elsewhere(tmp_path):
+def repository(tmp_path):
+    """What is committed here, as a repository of one commit: pip's partial clone of a shallow one does not end."""
+    folder = tmp_path / "repository"
+    with tarfile.open(fileobj=io.BytesIO(git("archive", "HEAD", folder=ROOT))) as archive:
+        archive.extractall(folder, filter="data")
+    git("init", "-q", folder=folder)
+    git("add", ".", folder=folder)
+    git("-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "-q", "-m", "HEAD", folder=folder)
+    return folder
+
+
+@pytest.fixture
+def elsewhere(tmp_path, repository):
     """run(code): standard output of `code` in a fresh environment that has what dlgutils needs, but not dlgutils."""
     others = tmp_path / "others"
     others.mkdir()
@@ -54,7 +63,7 @@ def elsewhere(tmp_path):
     (site_packages,) = (tmp_path / "venv").glob("lib/*/site-packages")
     (site_packages / "others.pth").write_text(str(others))
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment["DLGUTILS_SOURCE"] = f"git+{ROOT.as_uri()}"
+    environment["DLGUTILS_SOURCE"] = f"git+{repository.as_uri()}"
 
     def run(code: str) -> str:
         command = [tmp_path / "venv" / "bin" / "python", "-c", code]
@@ -69,10 +78,9 @@ def test_all_notebooks_begin_alike():
     assert len({bootstrap(notebook) for notebook in NOTEBOOKS}) == 1
 
 
-def test_the_first_cell_installs_the_whole_library(elsewhere, tmp_path):
-    files = committed()
+def test_the_first_cell_installs_the_whole_library(elsewhere, repository, tmp_path):
     assert elsewhere("import importlib.util; print(importlib.util.find_spec('dlgutils'))").strip() == "None"
     elsewhere(bootstrap(NOTEBOOKS[0]))
     package, *installed = elsewhere(FROM_ELSEWHERE).splitlines()
     assert Path(package).is_relative_to(tmp_path / "venv")
-    assert files - set(installed) == set()
+    assert set(git("ls-files", "dlgutils", folder=repository).decode().split()) - set(installed) == set()
