@@ -36,11 +36,19 @@ _build/.library: $(READY) $(wildcard dlgutils/*.* dlgutils/*/*)
 	@rm -rf _build/.jupyter_cache
 	@mkdir -p _build && touch $@
 
-book: $(READY) _build/.library ## build the book, strictly; it opens at _build/html/index.html
+# The pictures of the chapters, drawn by runs of the library.
+_build/.cards: tools/draw_cards.py _build/.library
+	$(BIN)/python $<
+	@touch $@
+
+book: $(READY) _build/.library _build/.cards ## build the book, strictly, about 10 minutes; it opens at _build/html/index.html
 	@echo "== the book: executed, every warning an error"
 	$(BIN)/python tools/fetch_assets.py
 	rm -rf $(HTML) _build/.doctrees
 	$(BIN)/jupyter-book build . -W -n --keep-going
+	@echo "== the book to print: $(HTML)/gradients-leak.pdf"
+	-@$(BIN)/python tools/browser.py
+	$(BIN)/python tools/print_book.py
 
 serve: $(READY) ## serve the built book at http://localhost:8000
 	$(BIN)/python -m http.server --directory $(HTML) 8000

@@ -91,7 +91,7 @@ def watched(page: Page, case: Case, k: int) -> Run:
     """The attack of a case on photograph k."""
     x, y = data.photos()
     label = int(y[k])
-    settings = {"attackName": case.attack, "label": label, "noise": 0, "seed": k, "elsewhere": False}
+    settings = {"attack": case.attack, "label": label, "noise": 0, "seed": k, "elsewhere": False}
     settings |= {"weights": case.weights, "rate": case.rate, "steps": case.steps}
     found = page.evaluate(WATCH, [live.script(), settings, x[k].flatten().tolist()])
     first = next((picture for picture in found["shown"] if picture["mse"] < SUCCESS), {})

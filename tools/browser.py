@@ -1,13 +1,17 @@
-"""A headless Chromium, as the tests and the screenshots start it; run as a program, make sure that there is one."""
+"""A headless Chromium that looks at the built book; run as a program, make sure that there is one."""
 
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
-from playwright.sync_api import Browser, Error, Playwright, sync_playwright
+import yaml
+from playwright.sync_api import Browser, Error, Page, Playwright, sync_playwright
 
+ROOT = Path(__file__).resolve().parents[1]
+HTML = ROOT / "_build" / "html"
 NAMES = ("chromium", "google-chrome", "google-chrome-stable", "chromium-browser")
 FLAGS = (
     "--no-sandbox",
@@ -18,6 +22,18 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+TYPESET = "() => { window.MathJax?.startup.promise.then(() => document.body.classList.add('typeset')); }"
+DRAWN = """() => {
+    const views = document.querySelectorAll('script[type="application/vnd.jupyter.widget-view+json"]').length;
+    const drawn = document.querySelectorAll(".widget-subarea .dlg").length;
+    return drawn >= views && (!window.MathJax || document.body.classList.contains("typeset"));
+}"""
+
+
+def pages() -> list[str]:
+    """Names of all pages in reading order, as _toc.yml lists them."""
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    return [toc["root"], *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"])]
 
 
 def launch(playwright: Playwright) -> Browser:
@@ -28,6 +44,12 @@ def launch(playwright: Playwright) -> Browser:
         except Error:
             continue
     raise RuntimeError("no Chromium or Chrome that starts; make browser installs one where it can")
+
+
+def wait_until_drawn(page: Page) -> None:
+    """Until the mathematics and the widgets of a loaded page stand; playwright's TimeoutError after a minute."""
+    page.evaluate(TYPESET)
+    page.wait_for_function(DRAWN, timeout=60_000)
 
 
 def starts() -> bool:
@@ -55,8 +77,8 @@ def main() -> None:
         if starts():
             return
     sys.exit(
-        "browser: the tests of the built pages need Chromium or Chrome, and none could be installed.\n"
-        "Install one (Debian: apt-get install chromium) and run this again; all other tests run without it."
+        "browser: the printed book and the tests of the built pages need Chromium or Chrome; none could be installed.\n"
+        "Install one (Debian: apt-get install chromium) and run this again; everything else works without it."
     )
 
 

@@ -3,10 +3,8 @@
 import argparse
 from pathlib import Path
 
-from browser import launch
+from browser import HTML, launch, pages, wait_until_drawn
 from playwright.sync_api import sync_playwright
-
-HTML = Path(__file__).resolve().parents[1] / "_build" / "html"
 
 
 def main() -> None:
@@ -16,11 +14,11 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=1200)
     options = parser.parse_intermixed_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    names = options.pages or [f"{path.parent.name}/{path.stem}" for path in sorted(HTML.glob("[bn]*/*.html"))]
     with sync_playwright() as playwright:
         page = launch(playwright).new_page(viewport={"width": options.width, "height": 900})
-        for name in names:
+        for name in options.pages or pages():
             page.goto((HTML / f"{name}.html").as_uri(), wait_until="networkidle")
+            wait_until_drawn(page)
             page.screenshot(path=options.folder / f"{Path(name).name}.png", full_page=True)
 
 

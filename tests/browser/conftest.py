@@ -6,34 +6,15 @@ import threading
 from dataclasses import dataclass, field
 from functools import cache, partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
-import yaml
 from playwright.sync_api import Page, sync_playwright
 
-from tools.browser import launch
-
-ROOT = Path(__file__).resolve().parents[2]
-HTML = ROOT / "_build" / "html"
-
-
-def pages() -> list[str]:
-    """Names of all pages in reading order, as _toc.yml lists them."""
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
-    return [toc["root"], *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"])]
-
+from tools.browser import HTML, launch, pages, wait_until_drawn
 
 PAGES = pages()
 GENERATED = ["search", "genindex", "py-modindex"]  # pages that Sphinx adds
 CHAPTERS = [page for page in PAGES if page.startswith("notebooks/0")]
-
-TYPESET = "() => { window.MathJax?.startup.promise.then(() => document.body.classList.add('typeset')); }"
-RENDERED = """() => {
-    const views = document.querySelectorAll('script[type="application/vnd.jupyter.widget-view+json"]').length;
-    const drawn = document.querySelectorAll(".widget-subarea .dlg").length;
-    return drawn >= views && (!window.MathJax || document.body.classList.contains("typeset"));
-}"""
 
 
 @dataclass
@@ -119,8 +100,7 @@ def look(browser):
         visit = Visit(name, contexts[-1].new_page())
         visit.listen()
         visit.page.goto(f"{home}{name}.html", wait_until="load")
-        visit.page.evaluate(TYPESET)
-        visit.page.wait_for_function(RENDERED, timeout=60_000)
+        wait_until_drawn(visit.page)
         return visit
 
     yield look

@@ -3,7 +3,8 @@
 import pytest
 from playwright.sync_api import Page
 
-from tests.browser.conftest import GENERATED, PAGES, ROOT
+from tests.browser.conftest import GENERATED, PAGES
+from tools.browser import ROOT
 
 AXE = ROOT / "tests" / "browser" / "vendor" / "axe.min.js"
 

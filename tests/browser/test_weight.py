@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.browser.conftest import PAGES, ROOT, Visit
+from tests.browser.conftest import PAGES, Visit
+from tools.browser import ROOT
 
 KB = 1024
 LIMIT = 1500 * KB  # transferred with one page
