@@ -1,5 +1,5 @@
 """What is not translated is refused, and nothing is computed twice. That the translation is right needs a browser, see
-tests/browser/test_javascript.py."""
+tests/browser/test_generated.py."""
 
 import re
 from pathlib import Path
