@@ -32,7 +32,7 @@ $(READY): requirements.txt pyproject.toml
 # The book -----------------------------------------------------------------------------------------------------
 
 # Jupyter Book's cache knows the cells but not the library behind them: a changed library empties it.
-_build/.library: $(READY) $(wildcard dlgutils/*.* dlgutils/*/*)
+_build/.library: $(READY) $(wildcard $(addprefix dlgutils/,*.py images/* tables/* web/*))
 	@rm -rf _build/.jupyter_cache
 	@mkdir -p _build && touch $@
 
