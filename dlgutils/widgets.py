@@ -184,8 +184,8 @@ class Lab(_Widget):
         began = shown = time.monotonic()
 
         def tell(kind: str, evaluation: int, loss: float, x: Tensor, **more: object) -> None:
-            told = {"kind": kind, "evaluation": evaluation, "loss": loss, "seconds": time.monotonic() - began, **more}
-            self.send(told, [x.contiguous().numpy().tobytes()])
+            told = {"kind": kind, "run": message["run"], "evaluation": evaluation, "loss": loss, **more}
+            self.send({**told, "seconds": time.monotonic() - began}, [x.contiguous().numpy().tobytes()])
 
         def watch(evaluation: int, lowest: Tensor, x: Tensor) -> bool:
             nonlocal shown
@@ -202,7 +202,7 @@ class Lab(_Widget):
             self.result = inversion.invert(model, shared, recipe, generator, steps=message["steps"], watch=watch)
             tell("done", self.result.loss.shape[1], float(self.result.lowest), self.result.x[0])
         except Exception as error:  # a thread has nobody to raise to: tell the reader
-            self.send({"kind": "failed", "message": str(error)})
+            self.send({"kind": "failed", "run": message["run"], "message": str(error)})
 
 
 def lab(

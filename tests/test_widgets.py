@@ -254,7 +254,7 @@ def test_the_kernel_runs_what_the_library_runs(lab, seeded, attack):
     by_hand = invert(model, shared, recipe, seeded(0), steps=5)
     torch.testing.assert_close(lab.result.loss, by_hand.loss)
     told, (x,) = lab.sent[-1]
-    assert (told["kind"], told["evaluation"], told["loss"]) == ("done", 5, float(lab.result.lowest))
+    assert (told["kind"], told["run"], told["evaluation"], told["loss"]) == ("done", 7, 5, float(lab.result.lowest))
     assert x == lab.result.x[0].numpy().tobytes()
 
 

@@ -40,12 +40,12 @@ function attackerControls(model, engine) {
 }
 
 // A worker that is started at its first run, and again after it was stopped.
-function engineOf(script, heard) {
+function engineOf(script, heard, failed) {
   let worker = null;
   const start = () => {
     worker = new Worker(URL.createObjectURL(new Blob([script], { type: "text/javascript" })));
     worker.onmessage = ({ data }) => heard(data);
-    worker.onerror = (error) => heard({ kind: "failed", message: error.message });
+    worker.onerror = (error) => failed(error.message);
   };
   return {
     run(settings) {
@@ -60,11 +60,11 @@ function engineOf(script, heard) {
 }
 
 // The kernel gets what a server would get, weights and gradient, and what the page has read off them; never the picture.
-function sendToKernel(model, { attack, rate, steps, seed }, { shared, label, maskRead }) {
+function sendToKernel(model, { run, attack, rate, steps, seed }, { shared, label, maskRead }) {
   const names = Object.keys(shared);
   const mask = maskRead && Array.from(maskRead);
   const buffers = names.map((name) => shared[name].buffer);
-  model.send({ kind: "run", attack, rate, steps, seed, names, label, mask }, undefined, buffers);
+  model.send({ kind: "run", run, attack, rate, steps, seed, names, label, mask }, undefined, buffers);
 }
 
 function lab(model, root, script, images) {
@@ -80,7 +80,8 @@ function lab(model, root, script, images) {
   const groups = [clientControls(model, secret), attackerControls(model, engine)];
   const read = readings(model.get("photos"));
   const film = searchFilm(caption);
-  let settings = null;
+  let runs = 0;
+  let settings = null; // of the run that goes on
 
   const lock = (now) => {
     for (const element of [...groups, run]) element.disabled = now;
@@ -88,6 +89,7 @@ function lab(model, root, script, images) {
   };
   const end = (how, more) => {
     film.end(how, more);
+    settings = null;
     lock(false);
   };
   const hear = {
@@ -101,16 +103,15 @@ function lab(model, root, script, images) {
     },
     done: (message) => end("Done after", message),
     failed: ({ message }) => end(`This attack could not run: ${message}. So far:`),
-    kernel: () => (engine.hidden = false),
   };
-  const heard = (message) => hear[message.kind](message);
-  const page = engineOf(script, heard);
+  const heard = (message) => message.run === settings?.run && hear[message.kind](message); // what is late is not heard
+  const page = engineOf(script, heard, (words) => hear.failed({ message: words }));
 
   run.addEventListener("click", () => {
     const chosen = ["attack", "weights", "rate", "noise", "steps", "seed"].map((name) => [name, model.get(name)]);
     const elsewhere = !engine.hidden && model.get("engine") === "kernel";
     const label = model.get("photos").indexOf(model.get("label"));
-    settings = { image: secret.x, label, elsewhere, ...Object.fromEntries(chosen) };
+    settings = { run: ++runs, image: secret.x, label, elsewhere, ...Object.fromEntries(chosen) };
     [progress.max, progress.value] = [settings.steps, 0];
     lock(true);
     say(caption, "Running …", false);
@@ -129,7 +130,8 @@ function lab(model, root, script, images) {
   });
   model.on("msg:custom", (message, buffers = []) => {
     const [x] = buffers.map((buffer) => new Float32Array(bytes(buffer).slice().buffer));
-    if (message.kind === "kernel" || run.disabled) heard({ ...message, x });
+    if (message.kind === "kernel") engine.hidden = false;
+    else heard({ ...message, x });
   });
 
   root.append(

@@ -131,19 +131,19 @@ function attack(name, shared, known, steps, random, rate, report) {
   };
   const picture = (z) => decode({ x: parts(z).x }).x.slice();
   const search = optimizers[optimizer](new Float64Array(sizes.reduce((sum, [, n]) => sum + n, 0)));
-  let [best, lowest] = [search.held, Infinity];
-  for (let evaluation = 1; evaluation <= steps; evaluation++) {
+  let [best, lowest, evaluation, goesOn] = [search.held, Infinity, 0, true];
+  while (goesOn && evaluation < steps) {
+    evaluation += 1;
     const drawn = draws ? { mask: drawnMask(random, rate) } : {};
     const answer = evaluate({ ...shared, ...known, ...drawn, ...parts(search.trial) });
     const [value] = answer.value;
     const slope = new Float64Array(search.trial.length);
     sizes.reduce((at, [name, n]) => (slope.set(answer[`slope.${name}`], at), at + n), 0);
     if (value < lowest) [best, lowest] = [search.trial, value];
-    const goesOn = search.update(value, slope);
+    goesOn = search.update(value, slope);
     report(evaluation, value, () => picture(search.held));
-    if (!goesOn) break;
   }
-  return { x: picture(best), lowest, logits: parts(best).logits };
+  return { evaluation, loss: lowest, x: picture(best), logits: parts(best).logits };
 }
 
 // After how many evaluations the film has a frame: growing like squares, as in dlgutils.inversion.
@@ -152,7 +152,7 @@ const filmed = (steps, frames = 24) =>
 
 const SHOW_EVERY = 50; // milliseconds between two pictures sent to the page
 
-function run(settings) {
+function run(settings, tell) {
   const { steps, rate, noise, seed } = settings;
   const { shared, mask } = share(settings);
   const { reads } = network.attacks[settings.attack];
@@ -160,7 +160,7 @@ function run(settings) {
   const label = reads.includes("y") ? readLabel(delta) : null;
   const maskRead = reads.includes("mask") ? readMask(shared, rate, noise) : null;
   const known = { mask: maskRead ?? new Float32Array(network.features).fill(1), ...(label === null ? {} : { y: oneHot(label) }) };
-  postMessage({ kind: "shared", delta, label, mask, maskRead, shared: settings.elsewhere ? shared : null });
+  tell({ kind: "shared", delta, label, mask, maskRead, shared: settings.elsewhere ? shared : null });
   if (settings.elsewhere) return;
   const wanted = filmed(steps);
   const began = performance.now();
@@ -169,18 +169,19 @@ function run(settings) {
     const now = performance.now();
     if (!wanted.has(evaluation) && now - shown < SHOW_EVERY) return;
     shown = now;
-    postMessage({ kind: "frame", evaluation, loss, x: picture(), seconds: (now - began) / 1000, filmed: wanted.has(evaluation) });
+    tell({ kind: "frame", evaluation, loss, x: picture(), seconds: (now - began) / 1000, filmed: wanted.has(evaluation) });
   };
   const found = attack(settings.attack, shared, known, steps, generator(seed + 1), rate, report);
-  postMessage({ kind: "done", ...found, seconds: (performance.now() - began) / 1000 });
+  tell({ kind: "done", ...found, seconds: (performance.now() - began) / 1000 });
 }
 
 if (typeof WorkerGlobalScope !== "undefined") {
   onmessage = ({ data }) => {
+    const tell = (message) => postMessage({ ...message, run: data.run }); // so that the page knows of which run it is told
     try {
-      run(data);
+      run(data, tell);
     } catch (error) {
-      postMessage({ kind: "failed", message: String(error) });
+      tell({ kind: "failed", message: String(error) });
     }
   };
 }
