@@ -196,6 +196,7 @@ def run(shared, attack, *, rate=0.0, steps=5, label=None, mask=None):
     named = {f"weights.{n}": t for n, t in shared.weights.items()} | {f"gradient.{n}": t for n, t in shared.gradient.items()}
     message = {
         "kind": "run",
+        "run": 7,
         "attack": attack,
         "rate": rate,
         "steps": steps,
