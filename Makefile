@@ -37,11 +37,10 @@ _build/.library: $(READY) $(wildcard $(addprefix dlgutils/,*.py images/* tables/
 	@mkdir -p _build && touch $@
 
 # The pictures of the chapters, drawn by runs of the library.
-_build/.cards: tools/draw_cards.py _build/.library
+_build/cards/lab.png: tools/draw_cards.py _build/.library
 	$(BIN)/python $<
-	@touch $@
 
-book: $(READY) _build/.library _build/.cards ## build the book, strictly, about 10 minutes; it opens at _build/html/index.html
+book: $(READY) _build/.library _build/cards/lab.png ## build the book, strictly, about 10 minutes; it opens at _build/html/index.html
 	@echo "== the book: executed, every warning an error"
 	$(BIN)/python tools/fetch_assets.py
 	rm -rf $(HTML) _build/.doctrees

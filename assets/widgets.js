@@ -17,7 +17,6 @@
         if (state[name] === value) return;
         state[name] = value;
         tell(`change:${name}`);
-        tell("change");
       },
       save_changes() {},
       send() {},
@@ -42,6 +41,7 @@
     dress(model.get("_css"));
     const module = URL.createObjectURL(new Blob([model.get("_esm")], { type: "text/javascript" }));
     const { default: widget } = await import(module);
+    URL.revokeObjectURL(module);
     await widget.render({ model, el });
   }
 
@@ -50,6 +50,8 @@
   for (const view of document.querySelectorAll("script[type='application/vnd.jupyter.widget-view+json']")) {
     const el = Object.assign(document.createElement("div"), { className: "widget-subarea" });
     view.after(el);
-    draw(models.get(JSON.parse(view.textContent).model_id), el);
+    draw(models.get(JSON.parse(view.textContent).model_id), el).catch((error) => {
+      el.textContent = `This browser cannot show this control: ${error.message}. Open the page in a newer one.`;
+    });
   }
 })();

@@ -73,7 +73,7 @@ def invert(
             going_on = all(part.complete for part in parts)
             try:
                 problem = _Problem(model, rounds[here], attack, seeds[here], None if start is None else start[here])
-                parts.append(_descend(problem, steps if going_on else 0, _spread(steps, frames), bar, watch))
+                parts.append(_descend(problem, steps if going_on else 0, spread(steps, frames), bar, watch))
                 done += chunk
             except RuntimeError as error:
                 if not _lacks_memory(error):
@@ -301,8 +301,11 @@ def _flatten(guess: Mapping[str, Tensor]) -> tuple[Tensor, Callable[[Tensor], Te
     return torch.cat([t.flatten(1) for t in guess.values()], 1), unflatten
 
 
-def _spread(steps: int, frames: int) -> set[int]:
-    """`frames` numbers of evaluations up to `steps`, growing like squares: the picture changes most at first."""
+def spread(steps: int, frames: int) -> set[int]:
+    """After how many evaluations a film has its frames: at most `frames` numbers from 1 to `steps`.
+
+    They grow like squares: the picture changes most at first.
+    """
     return {max(1, round(steps * (k / frames) ** 2)) for k in range(1, frames + 1)}
 
 

@@ -317,7 +317,8 @@ def _turned(a: _View) -> _View:
 
 def _softmax(name: str) -> Callable[..., _View]:
     def operation(program: _Program, shape: tuple[int, ...], a: _View, dim: int, *_: object) -> _View:
-        assert dim % len(shape) == len(shape) - 1, "softmax over the last dimension"
+        if dim % len(shape) != len(shape) - 1:
+            raise NotImplementedError(f"aten.{name} is translated over the last dimension only, got {dim} of {len(shape)}")
         return program.call(name, shape, program.dense(a), math.prod(shape[:-1]), shape[-1])
 
     return operation

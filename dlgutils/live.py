@@ -16,7 +16,8 @@ ATTACKS = (attacks.idlg, attacks.mask_reading, attacks.dlg, attacks.idlg_fresh_m
 """The recipes that a page can run."""
 
 _WORKER = Path(__file__).parent / "web" / "worker.js"
-_MODEL = models.lenet(dropout=0.5)  # the rate does not matter: masks come from outside
+with torch.random.fork_rng(devices=[]):  # an import draws nothing from the global generator
+    _MODEL = models.lenet(dropout=0.5)  # weights and rate do not matter: both come from outside
 _MASK = "dropout.mask"
 _WIDE = 0.5  # the bound of models.init_uniform
 

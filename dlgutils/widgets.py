@@ -17,6 +17,8 @@ from dlgutils import data, inversion, live, metrics, models
 from dlgutils.types import Result, Shared, Tensors
 
 _WEB = Path(__file__).parent / "web"
+_ENOUGH = {"default": 100, "wide": 300}  # evaluations after which the lab shows any photograph, by weights
+_RATES = [k / 10 for k in range(10)]
 
 
 def _front_end(*parts: str) -> str:
@@ -143,6 +145,7 @@ class Lab(_Widget):
     noise = traitlets.Float(0.0).tag(sync=True)  # standard deviation, on every number of the gradient
     attack = traitlets.Unicode().tag(sync=True)
     steps = traitlets.Int(100).tag(sync=True)  # evaluations
+    enough = traitlets.Dict().tag(sync=True)  # evaluations that show a picture, by weights
     seed = traitlets.Int(0).tag(sync=True)
     engine = traitlets.Enum(["page", "kernel"], "page").tag(sync=True)
 
@@ -154,6 +157,7 @@ class Lab(_Widget):
             photos=names,
             images=zlib.compress(_bytes(data.photos().x), 9),
             attacks=list(self._recipes),
+            enough=_ENOUGH,
             **chosen,
         )
         self.result: Result | None = None
@@ -182,16 +186,19 @@ class Lab(_Widget):
     def _attack(self, message: dict, buffers: list[memoryview]) -> None:
         """Attack what the page shared, with what it has read, and tell it how that goes."""
         began = shown = time.monotonic()
+        wanted = inversion.spread(message["steps"], 24)
 
         def tell(kind: str, evaluation: int, loss: float, x: Tensor, **more: object) -> None:
-            told = {"kind": kind, "run": message["run"], "evaluation": evaluation, "loss": loss, **more}
+            told = {"kind": kind, "run": message["run"], "evaluation": evaluation, **more}
+            told["loss"] = loss if math.isfinite(loss) else None  # JSON has no infinity
             self.send({**told, "seconds": time.monotonic() - began}, [x.contiguous().numpy().tobytes()])
 
         def watch(evaluation: int, lowest: Tensor, x: Tensor) -> bool:
             nonlocal shown
-            if time.monotonic() - shown > 0.1:
+            filmed = evaluation in wanted
+            if filmed or time.monotonic() - shown > 0.1:
                 shown = time.monotonic()
-                tell("frame", evaluation, float(lowest), x[0], filmed=True)
+                tell("frame", evaluation, float(lowest), x[0], filmed=filmed)
             return self._stop.is_set()
 
         try:
@@ -211,27 +218,30 @@ def lab(
     rate: float = 0.0,
     attack: str = "iDLG",
     weights: str = "default",
-    steps: int = 100,
+    steps: int | None = None,
 ) -> Lab:
     """A laboratory for one attack on one picture: a photograph, the reader's own, or a drawing.
 
     The page itself runs it, in JavaScript generated from PyTorch's graphs (`live.script`), so it needs no kernel, and the
     picture never leaves the page. With a kernel the reader may choose PyTorch, which gets the gradient, never the picture.
     The arguments are what is chosen first: photo from `data.class_names("photos")`, the rate of `models.lenet`'s dropout in
-    [0, 0.9], attack the name of one of `live.ATTACKS`, weights "default" or "wide" as in `models.init_uniform`.
+    [0, 0.9] in steps of 0.1, attack the name of one of `live.ATTACKS`, weights "default" or "wide" as in
+    `models.init_uniform`, steps the evaluations, from 1 to 5000; None: as many as show a picture.
     Raises ValueError for what there is not to choose.
     """
     _check_choice("photo", photo, data.class_names("photos"))
     _check_choice("attack", attack, [recipe.name for recipe in live.ATTACKS])
     _check_choice("weights", weights, ["default", "wide"])
-    if not 0 <= rate <= 0.9 or steps < 1:
-        raise ValueError(f"the lab takes a rate from 0 to 0.9 and at least 1 of steps, got rate={rate}, steps={steps}")
+    steps = _ENOUGH[weights] if steps is None else steps
+    _check_choice("rate", rate, _RATES)
+    if not 1 <= steps <= 5000:
+        raise ValueError(f"the lab takes from 1 to 5000 steps, got {steps}; du.invert takes more")
     return Lab(photo=photo, label=photo, rate=rate, attack=attack, weights=weights, steps=steps)
 
 
-def _check_choice(what: str, chosen: str, there: Sequence[str]) -> None:
+def _check_choice(what: str, chosen: str | float, there: Sequence[str] | Sequence[float]) -> None:
     if chosen not in there:
-        raise ValueError(f"the lab has no {what} {chosen!r}; choose one of {', '.join(there)}")
+        raise ValueError(f"the lab has no {what} {chosen!r}; choose one of {', '.join(map(str, there))}")
 
 
 def _shared_by_page(model: nn.Module, names: Sequence[str], buffers: Sequence[memoryview]) -> Shared:

@@ -26,7 +26,6 @@ LAYERS = [
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
 ONLY_IN = {
     "matplotlib": {"plots"},
-    "ipywidgets": {"widgets"},
     "anywidget": {"widgets"},
     "traitlets": {"widgets"},
     "IPython": set(),
@@ -74,6 +73,12 @@ def test_importing_the_library_is_light():
     script = f"import sys, dlgutils; print([name for name in {heavy} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
     assert found.stdout.strip() == "[]"
+
+
+def test_an_import_draws_nothing_from_the_global_generator():
+    script = "import torch; a = torch.get_rng_state(); import dlgutils.widgets; print(a.equal(torch.get_rng_state()))"
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    assert found.stdout.strip() == "True"
 
 
 def test_every_module_has_a_layer():

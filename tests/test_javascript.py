@@ -16,6 +16,11 @@ def test_an_operation_without_a_translation_is_named():
         javascript.module({"wave": (lambda t: {"y": t["x"].sin()}, {"x": torch.ones(3)})})
 
 
+def test_a_softmax_over_another_dimension_is_refused():
+    with pytest.raises(NotImplementedError, match=r"softmax is translated over the last dimension only, got 0 of 2"):
+        javascript.module({"f": (lambda t: {"y": t["x"].softmax(0)}, {"x": torch.ones(3, 4)})})
+
+
 def test_the_same_operation_on_the_same_numbers_is_written_once():
     source = javascript.module({"double": (lambda t: {"y": t["x"].exp() + t["x"].exp()}, {"x": torch.ones(3)})})
     assert arrays(source) == 3

@@ -25,7 +25,7 @@ FLAGS = (
 TYPESET = "() => { window.MathJax?.startup.promise.then(() => document.body.classList.add('typeset')); }"
 DRAWN = """() => {
     const views = document.querySelectorAll('script[type="application/vnd.jupyter.widget-view+json"]').length;
-    const drawn = document.querySelectorAll(".widget-subarea .dlg").length;
+    const drawn = document.querySelectorAll(".widget-subarea:not(:empty)").length;
     return drawn >= views && (!window.MathJax || document.body.classList.contains("typeset"));
 }"""
 

@@ -61,6 +61,7 @@ function bound(model, name, control, read) {
     model.set(name, read(control.value));
     model.save_changes();
   });
+  control.addEventListener("change", show); // what was not taken gives way to what was
   model.on(`change:${name}`, show);
   show();
   return control;

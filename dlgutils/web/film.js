@@ -77,7 +77,7 @@ function film(model, root, frames) {
     slider.value = k;
     slider.disabled = play.disabled = last() === 0;
     slider.setAttribute("aria-valuetext", captions[k]);
-    say(caption, captions[k], timer !== null);
+    say(caption, captions[k], timer !== null || document.activeElement === slider); // the slider says it by itself
     paint(recovered, frames[scene].subarray(k * size, (k + 1) * size), shape, `reconstruction: ${captions[k]}`);
     drawCurve(scene, k);
   };

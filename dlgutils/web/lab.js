@@ -1,14 +1,14 @@
 // The lab: a client's picture of the reader's choice, and one attack on its gradient, by a worker of this page or by the kernel.
 
 const NOISES = [0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2]; // standard deviations, on every number of the gradient
-const ENOUGH = { default: 100, wide: 300 }; // evaluations
 
 const number = (model, name, min, max) => bound(model, name, make("input", { type: "number", min, max, step: 1 }), Number);
 const group = (title, ...controls) => make("fieldset", {}, make("legend", { textContent: title }), ...controls);
 
 function rateSlider(model) {
   const slider = bound(model, "rate", make("input", { type: "range", min: 0, max: 0.9, step: 0.1 }), Number);
-  const shown = make("output");
+  const shown = make("span");
+  shown.setAttribute("aria-hidden", "true"); // the slider says it by itself
   const show = () => (shown.textContent = model.get("rate").toFixed(1));
   model.on("change:rate", show);
   show();
@@ -19,11 +19,16 @@ function rateSlider(model) {
 
 function clientControls(model, secret) {
   const sigmas = NOISES.map((sigma) => (sigma ? `σ = ${sigma.toExponential()}` : "none"));
+  const weights = choice(model, "weights", ["default", "wide"], ["PyTorch's default", "wide, ±0.5"]);
+  weights.addEventListener("input", () => {
+    model.set("steps", model.get("enough")[weights.value]);
+    model.save_changes();
+  });
   return group(
     "The client",
     ...secret.controls,
     labelled("its label", choice(model, "label", model.get("photos"))),
-    labelled("network's weights", choice(model, "weights", ["default", "wide"], ["PyTorch's default", "wide, ±0.5"])),
+    labelled("network's weights", weights),
     rateSlider(model),
     labelled("noise on the gradient", choice(model, "noise", NOISES, sigmas, Number)),
     labelled("seed", number(model, "seed", 0, 999)),
@@ -31,32 +36,31 @@ function clientControls(model, secret) {
 }
 
 function attackerControls(model, engine) {
-  model.on("change:weights", () => {
-    model.set("steps", ENOUGH[model.get("weights")]);
-    model.save_changes();
-  });
   const attack = labelled("attack", choice(model, "attack", model.get("attacks")));
   return group("The attacker", attack, labelled("evaluations", number(model, "steps", 1, 5000)), engine);
 }
 
 // A worker that is started at its first run, and again after it was stopped.
 function engineOf(script, heard, failed) {
+  const address = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
   let worker = null;
+  const stop = () => {
+    worker?.terminate();
+    worker = null;
+  };
   const start = () => {
-    worker = new Worker(URL.createObjectURL(new Blob([script], { type: "text/javascript" })));
+    worker = new Worker(address);
     worker.onmessage = ({ data }) => heard(data);
-    worker.onerror = (error) => failed(error.message);
+    worker.onerror = (error) => {
+      stop();
+      failed(error.message ?? "the browser did not start its worker");
+    };
   };
-  return {
-    run(settings) {
-      if (!worker) start();
-      worker.postMessage(settings);
-    },
-    stop() {
-      worker?.terminate();
-      worker = null;
-    },
+  const run = (settings) => {
+    if (!worker) start();
+    worker.postMessage(settings);
   };
+  return { run, stop };
 }
 
 // The kernel gets what a server would get, weights and gradient, and what the page has read off them; never the picture.
@@ -80,17 +84,18 @@ function lab(model, root, script, images) {
   const groups = [clientControls(model, secret), attackerControls(model, engine)];
   const read = readings(model.get("photos"));
   const film = searchFilm(caption);
-  let runs = 0;
   let settings = null; // of the run that goes on
 
   const lock = (now) => {
-    for (const element of [...groups, run]) element.disabled = now;
-    stop.disabled = !now;
+    const [from, to] = now ? [run, stop] : [stop, run];
+    to.disabled = false;
+    if (document.activeElement === from) to.focus(); // a disabled button loses it
+    for (const element of [...groups, from]) element.disabled = now || element === from;
   };
   const end = (how, more) => {
-    film.end(how, more);
     settings = null;
     lock(false);
+    film.end(how, more);
   };
   const hear = {
     shared(message) {
@@ -104,18 +109,18 @@ function lab(model, root, script, images) {
     done: (message) => end("Done after", message),
     failed: ({ message }) => end(`This attack could not run: ${message}. So far:`),
   };
-  const heard = (message) => message.run === settings?.run && hear[message.kind](message); // what is late is not heard
+  const heard = (message) => settings && message.run === settings.run && hear[message.kind](message); // what is late is not heard
   const page = engineOf(script, heard, (words) => hear.failed({ message: words }));
 
   run.addEventListener("click", () => {
     const chosen = ["attack", "weights", "rate", "noise", "steps", "seed"].map((name) => [name, model.get(name)]);
     const elsewhere = !engine.hidden && model.get("engine") === "kernel";
     const label = model.get("photos").indexOf(model.get("label"));
-    settings = { run: ++runs, image: secret.x, label, elsewhere, ...Object.fromEntries(chosen) };
+    settings = { run: Math.random(), image: secret.x, label, elsewhere, ...Object.fromEntries(chosen) };
     [progress.max, progress.value] = [settings.steps, 0];
     lock(true);
-    say(caption, "Running …", false);
     film.begin(secret.x);
+    say(caption, "Running …", false);
     page.run(settings);
   });
   stop.addEventListener("click", () => {

@@ -24,14 +24,15 @@ function squares(figure, mask, description) {
 
 function readings(classes) {
   const [labelFigure, maskFigure] = [make("figure"), make("figure")];
-  const show = ({ delta, label, mask, maskRead }, truth) => {
+  const show = ({ delta, label, mask, maskRead, draws }, truth) => {
     const verdict = label === truth ? "right" : "wrong";
     const said = label === null ? "not read: the attack optimises it" : `read: ${classes[label]}, ${verdict}`;
     bars(labelFigure, delta, `the bias gradient, a bar for each class; label ${said}`);
     const taken = maskRead ?? mask.map(() => 1);
     const agreed = taken.filter((m, k) => m > 0 === mask[k] > 0).length;
-    const how = maskRead ? "mask read" : "mask not read, all taken as kept";
-    squares(maskFigure, taken, `${how}: ${agreed} of ${mask.length} right`);
+    const right = `${agreed} of ${mask.length} right`;
+    const how = maskRead ? `mask read: ${right}` : `mask not read, all taken as kept: ${right}`;
+    squares(maskFigure, taken, draws ? "mask not read, drawn anew at every evaluation" : how);
   };
   return { figures: [labelFigure, maskFigure], show };
 }
@@ -47,20 +48,22 @@ function searchFilm(caption) {
   const chart = make("div");
   let truth = START.x;
   let frames = [];
-  let latest = START; // the film may skip it
+  let latest = null; // the film may skip it
   let going = false;
   let moveCursor = () => {};
 
-  const words = ({ evaluation, loss, seconds, x }) => {
+  const words = ({ evaluation, loss, seconds, error }) => {
     const parts = [`${evaluation} evaluations`];
     if (loss !== null) parts.push(`matching loss ${loss.toExponential(1)}`);
-    parts.push(`RMSE ${rmse(x, truth).toFixed(3)}`);
+    parts.push(`RMSE ${error.toFixed(3)}`);
     const speed = (evaluation / Math.max(seconds, 1e-3)).toFixed(0);
     return [...parts, ...(evaluation ? [`${seconds.toFixed(1)} s`, `${speed} evaluations a second`] : [])].join(", ");
   };
+  const judged = (frame) => ({ ...frame, error: rmse(frame.x, truth) });
   const showFrame = (frame) => {
     paint(figure, toBytes(frame.x), SHAPE, `what the attacker has: ${words(frame)}`);
-    say(caption, words(frame), going);
+    slider.setAttribute("aria-valuetext", words(frame));
+    say(caption, words(frame), going || document.activeElement === slider); // the slider says it by itself
   };
   const moveTo = (k) => {
     slider.value = k;
@@ -68,7 +71,7 @@ function searchFilm(caption) {
     showFrame(frames[k]);
   };
   const showCurve = () => {
-    const errors = frames.map(({ x }) => rmse(x, truth)).map((error) => (Number.isFinite(error) ? error : null));
+    const errors = frames.map(({ error }) => (Number.isFinite(error) ? error : null));
     const shown = { evaluations: [frames.map(({ evaluation }) => evaluation)], errors: [errors], measure: "RMSE" };
     const { plot, draw } = curve(shown, (k) => going || moveTo(k));
     moveCursor = (k) => draw(0, k);
@@ -90,28 +93,32 @@ function searchFilm(caption) {
       say(caption, `This browser cannot write the film: ${error.message}`, false);
     }
   });
+  paint(figure, toBytes(START.x), SHAPE, "what the attacker has: plain grey");
   return {
     figure,
     chart,
     slider,
     save,
     begin(image) {
-      [truth, frames, latest] = [image, [START], START];
+      truth = image;
+      latest = judged(START);
+      frames = [latest];
       lock(true);
       showCurve();
+      showFrame(latest);
     },
     add(frame) {
-      latest = frame;
+      latest = judged(frame);
       if (frame.filmed) {
-        frames.push(frame);
+        frames.push(latest);
         showCurve();
       }
-      showFrame(frame);
+      showFrame(latest);
     },
     // The last frame, with what is known of it only now.
     end(how, more = {}) {
       if (latest !== frames.at(-1)) frames.push(latest);
-      frames.push({ ...frames.pop(), ...more });
+      frames.push(judged({ ...frames.pop(), ...more }));
       slider.max = frames.length - 1;
       lock(false);
       showCurve();

@@ -51,7 +51,9 @@ async function opened(file) {
   });
   const enlarged = Math.min(image.width, image.height) < SIDE ? ", enlarged" : "";
   const words = `${file.name}, ${image.width} × ${image.height} pixels, the middle of it at ${SIDE} × ${SIDE}${enlarged}`;
-  return { x: reduced(image), words };
+  const x = reduced(image);
+  image.close();
+  return { x, words };
 }
 
 // A pencil for a canvas: the button clears it and begins, strokes follow the pointer, `drawn` gets the picture after each.
@@ -112,7 +114,7 @@ function secretPicture(model, images, locked, tell) {
   const putAway = pencil(figure.querySelector("canvas"), drawing, colour, locked, (x) => own(x, "a drawing"));
   const showPhoto = () => {
     const name = model.get("photo");
-    if (!name) return;
+    if (!names.includes(name) || locked()) return;
     putAway();
     const from = 3 * PIXELS * names.indexOf(name);
     show(fromBytes(images.subarray(from, from + 3 * PIXELS)), `the photograph ${name}`);
@@ -123,6 +125,7 @@ function secretPicture(model, images, locked, tell) {
     if (!dropped || locked()) return;
     try {
       const { x, words } = await opened(dropped);
+      if (locked()) return;
       putAway();
       own(x, words);
       tell(`${words}. It stays in this page.`);
@@ -130,8 +133,13 @@ function secretPicture(model, images, locked, tell) {
       tell(error.message);
     }
   };
-  file.addEventListener("change", () => secret.take(file.files[0]));
+  file.addEventListener("change", () => {
+    secret.take(file.files[0]);
+    file.value = ""; // so that the same file may be chosen again
+  });
+  drawing.addEventListener("click", () => tell("Draw on the white square."));
   model.on("change:photo", showPhoto);
+  show(fromPad(whitePad()), "nothing yet"); // a picture of the reader's own is in no trait
   showPhoto();
   const chooser = choice(model, "photo", ["", ...names], ["your own", ...names]);
   secret.controls = [labelled("picture", chooser), labelled("or a file", file), drawing, labelled("colour", colour)];

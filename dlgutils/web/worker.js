@@ -119,7 +119,7 @@ function adam(start, lr = 0.1, [b1, b2] = [0.9, 0.999]) {
 const optimizers = { lbfgs, adam };
 
 // The attacker, who gets what the server gets. Starts from zero: mid-grey in the attack's coordinates, all labels alike.
-// `report` is called after every evaluation with the loss there and a function that makes the picture.
+// `report` is called after every evaluation with the lowest loss so far and a function that makes the picture.
 function attack(name, shared, known, steps, random, rate, report) {
   const { objective, unknowns, draws, optimizer } = network.attacks[name];
   const evaluate = generated[objective]();
@@ -141,7 +141,7 @@ function attack(name, shared, known, steps, random, rate, report) {
     sizes.reduce((at, [name, n]) => (slope.set(answer[`slope.${name}`], at), at + n), 0);
     if (value < lowest) [best, lowest] = [search.trial, value];
     goesOn = search.update(value, slope);
-    report(evaluation, value, () => picture(search.held));
+    report(evaluation, lowest, () => picture(search.held));
   }
   return { evaluation, loss: lowest, x: picture(best), logits: parts(best).logits };
 }
@@ -155,12 +155,12 @@ const SHOW_EVERY = 50; // milliseconds between two pictures sent to the page
 function run(settings, tell) {
   const { steps, rate, noise, seed } = settings;
   const { shared, mask } = share(settings);
-  const { reads } = network.attacks[settings.attack];
+  const { reads, draws } = network.attacks[settings.attack];
   const delta = shared["gradient.fc.bias"];
   const label = reads.includes("y") ? readLabel(delta) : null;
   const maskRead = reads.includes("mask") ? readMask(shared, rate, noise) : null;
   const known = { mask: maskRead ?? new Float32Array(network.features).fill(1), ...(label === null ? {} : { y: oneHot(label) }) };
-  tell({ kind: "shared", delta, label, mask, maskRead, shared: settings.elsewhere ? shared : null });
+  tell({ kind: "shared", delta, label, mask, maskRead, draws, shared: settings.elsewhere ? shared : null });
   if (settings.elsewhere) return;
   const wanted = filmed(steps);
   const began = performance.now();

@@ -125,3 +125,8 @@ def chapter(look, site, request):
 def file_visit(look, html, request):
     """Every page in turn, opened as a file, in the dark theme: no server at all."""
     return look(f"{html.as_uri()}/", request.param, "dark")
+
+
+def choose(widget, name: str, value: str) -> None:
+    """Choose a value of a select by the select's name."""
+    widget.get_by_role("combobox", name=name, exact=True).select_option(value)
