@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 HTML := _build/html
+CACHE := _build/.jupyter_cache
 
 # The networks here are small: more threads slow them down, and two notebooks share the cores.
 export OMP_NUM_THREADS ?= 1
@@ -33,7 +34,7 @@ $(READY): requirements.txt pyproject.toml
 
 # Jupyter Book's cache knows the cells but not the library behind them: a changed library empties it.
 _build/.library: $(READY) $(wildcard $(addprefix dlgutils/,*.py images/* tables/* web/*))
-	@rm -rf _build/.jupyter_cache
+	@rm -rf $(CACHE)
 	@mkdir -p _build && touch $@
 
 # The pictures of the chapters, drawn by runs of the library.
@@ -41,7 +42,10 @@ _build/cards/lab.png: tools/draw_cards.py _build/.library
 	$(BIN)/python $<
 
 book: $(READY) _build/.library _build/cards/lab.png ## build the book, strictly, about 10 minutes; it opens at _build/html/index.html
-	@echo "== the book: executed, every warning an error"
+	@echo "== the chapters: those whose code has changed, two at a time, into the cache from which the book is built"
+	@yes | $(BIN)/jcache notebook -p $(CACHE) add notebooks/*.ipynb >/dev/null
+	$(BIN)/jcache project -p $(CACHE) execute -e local-parallel -t 600
+	@echo "== the book: every warning an error"
 	$(BIN)/python tools/fetch_assets.py
 	rm -rf $(HTML) _build/.doctrees
 	$(BIN)/jupyter-book build . -W -n --keep-going
