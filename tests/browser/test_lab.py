@@ -63,6 +63,12 @@ def run(lab):
     return float(re.search(r"RMSE ([\d.]+)", said(lab)).group(1))
 
 
+def prepare_long_run(lab):
+    """One that does not end while a test looks at it: Adam, for ever after new masks."""
+    choose(lab, "attack", "iDLG, fresh masks")
+    lab.get_by_label("evaluations", exact=True).fill("5000")
+
+
 def words(lab):
     """What the pictures of label and mask say."""
     return " | ".join(lab.locator("figcaption").all_inner_texts())
@@ -155,6 +161,7 @@ def test_a_picture_of_the_readers_own(lab):
 def test_a_drawing(lab):
     lab.get_by_role("button", name="Draw").click()
     assert (pixels(lab, TRUTH) == 255).all()
+    lab.locator("canvas").first.scroll_into_view_if_needed()
     box = lab.locator("canvas").first.bounding_box()
     mouse = lab.page.mouse
     mouse.move(box["x"] + box["width"] * 0.2, box["y"] + box["height"] * 0.2)
@@ -185,10 +192,6 @@ def test_a_picture_of_any_shape_is_taken(lab, name, picture, expected):
     [
         ({"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no picture"}, "notes.txt is no picture"),
         ({"name": "broken.png", "mimeType": "image/png", "buffer": b"\x89PNG\r\n\x1a\n"}, "broken.png is no picture"),
-        (
-            {"name": "huge.png", "mimeType": "image/png", "buffer": bytes(41_000_000)},
-            "huge.png has 41 MB; choose a picture of at",
-        ),
     ],
     ids=lambda value: value["name"] if isinstance(value, dict) else "",
 )
@@ -214,7 +217,7 @@ def test_a_huge_file_is_refused_before_it_is_read(lab):
 
 
 def test_stop_keeps_what_was_found_and_a_new_run_begins_afresh(lab):
-    lab.get_by_label("evaluations", exact=True).fill("5000")
+    prepare_long_run(lab)
     lab.get_by_role("button", name="Run").click()
     expect(lab.locator("[aria-live]")).to_contain_text("evaluations a second", timeout=30_000)
     expect(lab.get_by_label("seed")).to_be_disabled()
@@ -228,7 +231,7 @@ def test_stop_keeps_what_was_found_and_a_new_run_begins_afresh(lab):
 def test_the_keyboard_keeps_its_place(lab):
     """The button that is pressed is disabled, and the focus goes on to the one that comes next."""
     run_button, stop = (lab.get_by_role("button", name=name) for name in ("Run", "Stop"))
-    lab.get_by_label("evaluations", exact=True).fill("5000")
+    prepare_long_run(lab)
     run_button.press("Enter")
     expect(stop).to_be_focused()
     stop.press("Enter")
@@ -258,7 +261,7 @@ def test_the_same_file_can_be_chosen_again(lab):
 
 def test_the_page_stays_fluid(lab):
     """While a run goes on, the page draws its frames; without a worker it would draw none."""
-    lab.get_by_label("evaluations", exact=True).fill("5000")
+    prepare_long_run(lab)
     lab.get_by_role("button", name="Run").click()
     frames = lab.evaluate("""() => new Promise((resolve) => {
         let frames = 0;
