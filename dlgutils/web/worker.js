@@ -158,7 +158,7 @@ function run(settings, tell) {
   const { reads, draws } = network.attacks[settings.attack];
   const delta = shared["gradient.fc.bias"];
   const label = reads.includes("y") ? readLabel(delta) : null;
-  const maskRead = reads.includes("mask") ? readMask(shared, rate, noise) : null;
+  const maskRead = reads.includes("mask") && rate > 0 ? readMask(shared, rate, noise) : null;
   const known = { mask: maskRead ?? new Float32Array(network.features).fill(1), ...(label === null ? {} : { y: oneHot(label) }) };
   tell({ kind: "shared", delta, label, mask, maskRead, draws, shared: settings.elsewhere ? shared : null });
   if (settings.elsewhere) return;
