@@ -43,6 +43,7 @@ _build/cards/lab.png: tools/draw_cards.py _build/.library
 
 book: $(READY) _build/.library _build/cards/lab.png ## build the book, strictly, about 10 minutes; it opens at _build/html/index.html
 	@echo "== the chapters: those whose code has changed, two at a time, into the cache from which the book is built"
+	@yes | $(BIN)/jcache notebook -p $(CACHE) clear >/dev/null
 	@yes | $(BIN)/jcache notebook -p $(CACHE) add notebooks/*.ipynb >/dev/null
 	$(BIN)/jcache project -p $(CACHE) execute -e local-parallel -t 600
 	@echo "== the book: every warning an error"
