@@ -11,7 +11,7 @@ export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help book test lint unit notebooks browser pages bench rates paper lab serve format repository clean
+.PHONY: help book test lint unit notebooks browser pages bench rates paper jupyter serve format repository clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,12 +33,12 @@ $(READY): requirements.txt pyproject.toml
 # The book -----------------------------------------------------------------------------------------------------
 
 # Jupyter Book's cache knows the cells but not the library behind them: a changed library empties it.
-_build/.library: $(READY) $(wildcard $(addprefix dlgutils/,*.py images/* tables/* web/*))
+_build/.library: $(READY) $(shell find dlgutils -type f -not -path '*/__pycache__/*')
 	@rm -rf $(CACHE)
 	@mkdir -p _build && touch $@
 
 # The pictures of the chapters, drawn by runs of the library.
-_build/cards/lab.png: tools/draw_cards.py _build/.library
+_build/cards/lab.png: tools/book/draw_cards.py _build/.library
 	$(BIN)/python $<
 
 book: $(READY) _build/.library _build/cards/lab.png ## build the book, strictly, about 10 minutes; it opens at _build/html/index.html
@@ -47,12 +47,12 @@ book: $(READY) _build/.library _build/cards/lab.png ## build the book, strictly,
 	@yes | $(BIN)/jcache notebook -p $(CACHE) add notebooks/*.ipynb >/dev/null
 	$(BIN)/jcache project -p $(CACHE) execute -e local-parallel -t 600
 	@echo "== the book: every warning an error"
-	$(BIN)/python tools/fetch_assets.py
+	$(BIN)/python tools/book/fetch_assets.py
 	rm -rf $(HTML) _build/.doctrees
 	$(BIN)/jupyter-book build . -W -n --keep-going
 	@echo "== the book to print: $(HTML)/gradients-leak.pdf"
-	-@$(BIN)/python tools/browser.py
-	$(BIN)/python tools/print_book.py
+	-@$(BIN)/python tools/book/browser.py
+	$(BIN)/python tools/book/print_book.py
 
 serve: $(READY) ## serve the built book at http://localhost:8000
 	$(BIN)/python -m http.server --directory $(HTML) 8000
@@ -76,7 +76,7 @@ notebooks: $(READY) ## run every notebook, cell by cell
 	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 -n 2 --dist loadfile -p no:cacheprovider notebooks
 
 browser: $(READY)
-	@$(BIN)/python tools/browser.py
+	@$(BIN)/python tools/book/browser.py
 
 pages: $(READY) browser ## the built book in a real browser
 	@echo "== the pages in a browser"
@@ -86,14 +86,14 @@ bench: $(READY) ## how fast: ours beside the public reference loop, about 15 min
 	$(BIN)/python -m benchmarks.speed
 
 rates: $(READY) ## how often: success rates with intervals, about an hour
-	$(BIN)/python -m benchmarks.recovery
+	$(BIN)/python -m reproduce.recovery
 
 paper: $(READY) ## the dropout paper's run in full, about two hours; goes on where it was interrupted
-	$(BIN)/python -m benchmarks.papers_run
+	$(BIN)/python -m reproduce.dropout_run
 
 # For authors --------------------------------------------------------------------------------------------------
 
-lab: $(READY) ## open the chapters in JupyterLab
+jupyter: $(READY) ## open the chapters in JupyterLab
 	cd notebooks && ../$(BIN)/jupyter lab
 
 format: $(READY) ## format and tidy code and notebooks

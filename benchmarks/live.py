@@ -13,8 +13,8 @@ import torch
 from playwright.sync_api import Page, sync_playwright
 
 from benchmarks import speed
-from dlgutils import attacks, data, live, metrics
-from tools.browser import launch
+from dlgutils import attacks, data, javascript, metrics
+from tools.book.browser import launch
 
 SUCCESS = 1e-2  # MSE
 HEAD = (
@@ -93,7 +93,7 @@ def watched(page: Page, case: Case, k: int) -> Run:
     label = int(y[k])
     settings = {"attack": case.attack, "label": label, "noise": 0, "seed": k, "elsewhere": False}
     settings |= {"weights": case.weights, "rate": case.rate, "steps": case.steps}
-    found = page.evaluate(WATCH, [live.script(), settings, x[k].flatten().tolist()])
+    found = page.evaluate(WATCH, [javascript.worker_source(), settings, x[k].flatten().tolist()])
     first = next((picture for picture in found["shown"] if picture["mse"] < SUCCESS), {})
     return Run(
         recovered=found["mse"] < SUCCESS,
@@ -123,7 +123,7 @@ def row(case: Case, runs: Sequence[Run]) -> tuple[str, ...]:
 
 
 def rate(successes: Iterator[bool]) -> str:
-    return str(metrics.rate(torch.tensor(list(successes))))
+    return str(metrics.success_rate(torch.tensor(list(successes))))
 
 
 def spread(values: Sequence[float], style: str) -> str:
@@ -140,7 +140,9 @@ def main(cases: Sequence[Case] = CASES, photos: int = 12) -> None:
         rows = (row(case, [watched(page, case, k) for k in range(photos)]) for case in cases)
         speed.table(f"The lab on {photos} photographs", HEAD, rows)
         browser.close()
-    print(f"\nPyTorch {torch.__version__}, one run: {1000 / speed.ours(1, 'cpu'):.0f} evaluations a second")
+    print(
+        f"\nPyTorch {torch.__version__}, one run: {1000 / speed.ours(1, 'cpu'):.0f} evaluations a second"
+    )
 
 
 if __name__ == "__main__":

@@ -6,10 +6,13 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from dlgutils import Shared, labels
+from dlgutils import Shared
+from dlgutils.analytic import labels
 
 
-def iterations(model: nn.Module, shared: Shared, generator: Generator, most: int = 300) -> Iterator[tuple[Tensor, int]]:
+def iterations(
+    model: nn.Module, shared: Shared, generator: Generator, most: int = 300
+) -> Iterator[tuple[Tensor, int]]:
     """The image, (1, channels, height, width), and the evaluations so far, after each iteration of `torch.optim.LBFGS`.
 
     N(0, 1) start, ‖g′ − g‖², lr 1, no line search, up to 20 evaluations an iteration (Zhu, Liu & Han 2019,
@@ -24,8 +27,12 @@ def iterations(model: nn.Module, shared: Shared, generator: Generator, most: int
         nonlocal evaluations
         evaluations += 1
         optimizer.zero_grad()
-        guess = torch.autograd.grad(cross_entropy(model(x), y), model.parameters(), create_graph=True)
-        loss = sum(((a - b) ** 2).sum() for a, b in zip(guess, shared.gradient.values(), strict=True))
+        guess = torch.autograd.grad(
+            cross_entropy(model(x), y), model.parameters(), create_graph=True
+        )
+        loss = sum(
+            ((a - b) ** 2).sum() for a, b in zip(guess, shared.gradient.values(), strict=True)
+        )
         loss.backward()
         return loss
 

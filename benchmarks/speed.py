@@ -40,7 +40,9 @@ print(next(line.split()[1] for line in Path("/proc/self/status").read_text().spl
 """
 
 
-def rounds(runs: int, size: int, batch: int, device: str) -> tuple[torch.nn.Module, list[du.Shared]]:
+def rounds(
+    runs: int, size: int, batch: int, device: str
+) -> tuple[torch.nn.Module, list[du.Shared]]:
     """A LeNet with PyTorch's initialisation, and honest rounds of photographs, run k with seed k."""
     photos = data.photos(size=max(size, 32))
     x = avg_pool2d(photos.x, photos.x.shape[-1] // size)
@@ -54,7 +56,9 @@ def rounds(runs: int, size: int, batch: int, device: str) -> tuple[torch.nn.Modu
 
 def attack(model: torch.nn.Module, shared: list[du.Shared], steps: int) -> du.Result:
     """All rounds in one call."""
-    return du.invert(model, shared, attacks.dlg, range(len(shared)), steps=steps, frames=1, chunk=len(shared))
+    return du.invert(
+        model, shared, attacks.dlg, range(len(shared)), steps=steps, frames=1, chunk=len(shared)
+    )
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -106,22 +110,31 @@ def recovered_by_reference(setting: recovery.Setting) -> tuple[int, float]:
     return found, time.perf_counter() - begin
 
 
-def drawn(setting: recovery.Setting, images: int) -> tuple[torch.nn.Module, list[du.Shared], list[du.Batch]]:
+def drawn(
+    setting: recovery.Setting, images: int
+) -> tuple[torch.nn.Module, list[du.Shared], list[du.Batch]]:
     """The rounds of seeds 0, 1, …"""
     everything = recovery.pool(setting.images)
-    nets, shared, secrets = zip(*(recovery.honest_round(setting, k, everything) for k in range(images)), strict=True)
+    nets, shared, secrets = zip(
+        *(recovery.honest_round(setting, k, everything) for k in range(images)), strict=True
+    )
     return nets[0], list(shared), list(secrets)
 
 
 def to(shared: du.Shared, device: str) -> du.Shared:
     """The round on another device."""
-    weights, gradient = ({n: t.to(device) for n, t in tensors.items()} for tensors in (shared.weights, shared.gradient))
+    weights, gradient = (
+        {n: t.to(device) for n, t in tensors.items()}
+        for tensors in (shared.weights, shared.gradient)
+    )
     return replace(shared, weights=weights, gradient=gradient)
 
 
 def peak(runs: int) -> float:
     """Megabytes that a process of its own needed at most (on Linux)."""
-    out = subprocess.run([sys.executable, "-c", PEAK, str(runs)], capture_output=True, text=True, check=True).stdout
+    out = subprocess.run(
+        [sys.executable, "-c", PEAK, str(runs)], capture_output=True, text=True, check=True
+    ).stdout
     return int(out) / 1024
 
 
@@ -130,14 +143,21 @@ def table(title: str, head: Iterable[str], rows: Iterable[Iterable[object]]) -> 
     head = list(head)
     print(f"\n{title}\n\n| {' | '.join(head)} |\n|{'---|' * len(head)}", flush=True)
     for row in rows:
-        print("|", " | ".join(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row), "|", flush=True)
+        print(
+            "|",
+            " | ".join(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row),
+            "|",
+            flush=True,
+        )
 
 
 def main(device: str = "cpu") -> None:
     """Print the four tables."""
     torch.set_num_threads(1)
     where = torch.cuda.get_device_name() if device == "cuda" else "one CPU thread"
-    print(f"torch {torch.__version__}, {where}; 100 evaluations of DLG on the LeNet unless stated otherwise")
+    print(
+        f"torch {torch.__version__}, {where}; 100 evaluations of DLG on the LeNet unless stated otherwise"
+    )
     base = theirs()
     rows = ((f"ours, {runs} runs", ms := ours(runs, device), ms / base) for runs in RUNS)
     head = ("", "ms per run and evaluation", "ratio")
@@ -149,15 +169,30 @@ def main(device: str = "cpu") -> None:
     rows = ((runs, mb := peak(runs) - base, mb / runs) for runs in RUNS)
     table("(c) Peak memory on the CPU", head, [(0, base, "–"), *rows])
     head = ("runs", "image size", "batch", "ms per run and evaluation")
-    cases = [*((runs, 32, 1) for runs in (1, 4, 16, 64, 256)), (16, 16, 1), (16, 64, 1), *((16, 32, b) for b in (2, 4, 8))]
-    table("(d) Growth", head, ((runs, size, b, ours(runs, device, size, b)) for runs, size, b in cases))
+    cases = [
+        *((runs, 32, 1) for runs in (1, 4, 16, 64, 256)),
+        (16, 16, 1),
+        (16, 64, 1),
+        *((16, 32, b) for b in (2, 4, 8)),
+    ]
+    table(
+        "(d) Growth",
+        head,
+        ((runs, size, b, ours(runs, device, size, b)) for runs, size, b in cases),
+    )
 
 
 def recovered_rows(device: str) -> Iterable[tuple]:
     """Table (b): each side on both networks."""
     for network, setting in (("wide", WIDE), ("default", DEFAULT)):
         found, time_ = recovered(setting, device)
-        yield network, f"ours, {setting.looks[0]} evaluations", f"{found} of {OURS}", time_, 60 * found / time_
+        yield (
+            network,
+            f"ours, {setting.looks[0]} evaluations",
+            f"{found} of {OURS}",
+            time_,
+            60 * found / time_,
+        )
         found, time_ = recovered_by_reference(setting)
         yield network, "reference loop", f"{found} of {THEIRS}", time_, 60 * found / time_
 

@@ -1,13 +1,26 @@
 """dlgutils: the helper library of the book *Gradients Leak*.
 
-`share` is one honest round of federated learning; `invert` attacks what it shared. The rest lives in modules:
-`data`, `models`, `attacks`, `labels`, `metrics`, `plots`, `widgets`.
+`share` is one honest round of federated learning; `invert` attacks what it shared. The rest lives in
+modules: `data`, `models`, `attacks`, `metrics`, and the wings `federated`, `analytic`, `matching`.
 """
 
-from dlgutils import attacks, data, labels, metrics, models
-from dlgutils.client import share
-from dlgutils.inversion import invert
+from dlgutils import analytic, attacks, data, federated, metrics, models
+from dlgutils.federated import share
+from dlgutils.matching import invert
 from dlgutils.types import Attack, Batch, Result, Shared
 
-__all__ = ["Attack", "Batch", "Result", "Shared", "attacks", "data", "invert", "labels", "metrics", "models", "share"]
+__all__ = [
+    "Attack",
+    "Batch",
+    "Result",
+    "Shared",
+    "analytic",
+    "attacks",
+    "data",
+    "federated",
+    "invert",
+    "metrics",
+    "models",
+    "share",
+]
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Coordinates for the unknown images: the optimiser sees the same problem stretched, and the stretch decides its speed."""
+"""Coordinates for the unknown images: the same problem stretched, and the stretch decides its speed."""
 
 import math
 from functools import cache
@@ -6,10 +6,10 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from dlgutils.types import Coordinates
+from dlgutils.types import Transform
 
 _CORNER = 4  # half waves across the image up to which photographs keep their full amplitude
-_CHROMA = 0.4  # the size of colour differences beside that of grey
+_CHROMA = 0.4  # the size of colour differences relative to that of grey
 
 
 def _encode(x: Tensor) -> Tensor:
@@ -27,24 +27,29 @@ def _decode(u: Tensor) -> Tensor:
 
 
 @cache
-def _waves(height: int, width: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """The cosine transforms of columns and rows, and the amplitude 1/√(1 + (f/corner)²) of each frequency f."""
-    down, across = (torch.arange(n, dtype=torch.float64) for n in (height, width))
-    amplitude = (1 + (down[:, None] ** 2 + across**2) / _CORNER**2).rsqrt()
+def _waves(
+    height: int, width: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The cosine transforms of columns and rows, and the amplitude 1/√(1 + (f/corner)²) of each f."""
+    down = torch.arange(height, dtype=torch.float64)
+    across = torch.arange(width, dtype=torch.float64)
+    squared_frequency = down[:, None] ** 2 + across**2
+    amplitude = (1 + squared_frequency / _CORNER**2).rsqrt()
     return tuple(t.to(device, dtype) for t in (_cosines(down), _cosines(across), amplitude))
 
 
 def _cosines(k: Tensor) -> Tensor:
-    """The orthonormal cosine transform (DCT-II) as a matrix, one frequency a row."""
+    """The orthonormal cosine transform (DCT-II) as a matrix, one frequency per row."""
     n = len(k)
     waves = torch.cos(math.pi / n * k[:, None] * (k + 0.5)) * math.sqrt(2 / n)
     return torch.where(k[:, None] == 0, math.sqrt(1 / n), waves)
 
 
-white = Coordinates("white", _encode, _decode)
-"""Coordinates in which photographs are white noise: all of about equal size, none correlated, zero for mid-grey.
+whitened = Transform("whitened", _encode, _decode)
+"""Coordinates in which photographs are white noise: of about equal size, uncorrelated, zero at grey.
 
-Cosine waves over the pixels, grey and differences of colour over the channels, each divided by the amplitude that it has
-in photographs: falling like 1/f (Field 1987, doi:10.1364/JOSAA.4.002379) above four half waves across the image, and 0.4 of
-it for differences of colour. An attacker needs to know no more about the image than that it is a photograph.
+Cosine waves over the pixels, grey and differences of colour over the channels, each divided by the
+amplitude that it has in photographs: falling like 1/f (Field 1987, doi:10.1364/JOSAA.4.002379) above
+four half waves across the image, and 0.4 of it for differences of colour. All that an attacker needs
+to know about the image is that it is a photograph.
 """

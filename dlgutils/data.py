@@ -3,12 +3,17 @@
 import hashlib
 from functools import cache
 from importlib import resources
+from io import StringIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from dlgutils.types import Batch
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # md5 of the uncompressed files, which torchvision does not check once they are on disk
 _RAW_MD5 = {
@@ -36,13 +41,19 @@ def photos(*names: str, size: int = 32, crop: int = 0) -> Batch:
     Sources and licences: DATA-LICENSES.md beside the arrays. Raises ValueError for an unknown name, size or crop.
     """
     if size not in (32, 64) or crop not in (0, 1):
-        raise ValueError(f"photographs come in sizes 32 and 64 and crops 0 and 1, got size={size}, crop={crop}")
+        raise ValueError(
+            f"photographs come in sizes 32 and 64 and crops 0 and 1, got size={size}, crop={crop}"
+        )
     known = class_names("photos")
     unknown = set(names) - set(known)
     if unknown:
-        raise ValueError(f"no photograph is called {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+        raise ValueError(
+            f"no photograph is called {', '.join(sorted(unknown))}; there are {', '.join(known)}"
+        )
     batch = _embedded(f"photos{size}")
-    rows = [2 * known.index(name) + crop for name in names or known]  # two crops of each photograph, one after the other
+    rows = [
+        2 * known.index(name) + crop for name in names or known
+    ]  # two crops of each photograph, one after the other
     return Batch(batch.x[rows], batch.y[rows])
 
 
@@ -68,7 +79,9 @@ def class_names(dataset: str) -> tuple[str, ...]:
     Raises ValueError for another name.
     """
     if dataset not in _EMBEDDED:
-        raise ValueError(f"no embedded images are called {dataset!r}; there are {', '.join(_EMBEDDED)}")
+        raise ValueError(
+            f"no embedded images are called {dataset!r}; there are {', '.join(_EMBEDDED)}"
+        )
     return tuple(str(name) for name in _arrays(_EMBEDDED[dataset])["class_names"])
 
 
@@ -81,7 +94,9 @@ def torchvision_set(name: str, root: str | Path, *, train: bool = False) -> Batc
     fails, and OSError for damaged files. It never falls back on other images.
     """
     if name not in _TORCHVISION:
-        raise ValueError(f"no data set is called {name!r} here; there are {', '.join(_TORCHVISION)}")
+        raise ValueError(
+            f"no data set is called {name!r} here; there are {', '.join(_TORCHVISION)}"
+        )
     kind = getattr(_torchvision().datasets, name)
     _check_raw_files(name, Path(root))
     split = {"split": "train" if train else "test"} if name == "SVHN" else {"train": train}
@@ -94,7 +109,31 @@ def torchvision_set(name: str, root: str | Path, *, train: bool = False) -> Batc
             f"check the network, or use the embedded data.{alternative}"
         ) from error
     _check_raw_files(name, Path(root))
-    return _batch(np.asarray(dataset.data), np.asarray(getattr(dataset, "targets", getattr(dataset, "labels", None))))
+    return _batch(
+        np.asarray(dataset.data),
+        np.asarray(getattr(dataset, "targets", getattr(dataset, "labels", None))),
+    )
+
+
+def table(name: str) -> "pd.DataFrame":
+    """The table of an experiment that took too long for a chapter, as it was committed.
+
+    "dropout_run": RMSE curves of six attackers on dropout; "batches", "separation": how batches come
+    apart. The scripts that make them are in `reproduce/`. Raises ValueError for a name that is not
+    there.
+    """
+    folder = resources.files("dlgutils") / "tables"
+    names = sorted(Path(file.name).stem for file in folder.iterdir() if file.name.endswith(".csv"))
+    if name not in names:
+        raise ValueError(f"no stored table is called {name!r}; there are {', '.join(names)}")
+    return read_table((folder / f"{name}.csv").read_text(encoding="utf-8"))
+
+
+def read_table(content: str) -> "pd.DataFrame":
+    """The table in the text of a CSV file: types are found once, in whole columns; empty is NaN."""
+    import pandas as pd
+
+    return pd.read_csv(StringIO(content), keep_default_na=False, na_values=[""], low_memory=False)
 
 
 def _torchvision():
@@ -112,7 +151,9 @@ def _check_raw_files(name: str, root: Path) -> None:
     for file, md5 in _RAW_MD5.get(name, {}).items():
         path = root / name / "raw" / file
         if path.exists() and hashlib.md5(path.read_bytes()).hexdigest() != md5:
-            raise OSError(f"{path} is damaged: its md5 is not {md5}; delete the folder {path.parent} and try again")
+            raise OSError(
+                f"{path} is damaged: its md5 is not {md5}; delete the folder {path.parent} and try again"
+            )
 
 
 def _embedded(file: str) -> Batch:

@@ -31,8 +31,13 @@ def ssim(x: Tensor, truth: Tensor) -> Tensor:
     """Structural similarity of each image, clipped to [0, 1] first: at most 1 (Wang et al. 2004; by torchmetrics)."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    pair = (t.clamp(0, 1).flatten(0, -4) if t.ndim > 3 else t[None].clamp(0, 1) for t in (x, _same_images(x, truth)))
-    return structural_similarity_index_measure(*pair, data_range=1.0, reduction="none").view(x.shape[:-3])
+    pair = (
+        t.clamp(0, 1).flatten(0, -4) if t.ndim > 3 else t[None].clamp(0, 1)
+        for t in (x, _same_images(x, truth))
+    )
+    return structural_similarity_index_measure(*pair, data_range=1.0, reduction="none").view(
+        x.shape[:-3]
+    )
 
 
 def label_accuracy(y: Tensor, truth: Tensor) -> Tensor:
@@ -40,7 +45,7 @@ def label_accuracy(y: Tensor, truth: Tensor) -> Tensor:
     return (y == _fit(truth, y.shape)).float().mean(-1)
 
 
-def matched(x: Tensor, truth: Tensor) -> Tensor:
+def align(x: Tensor, truth: Tensor) -> Tensor:
     """The images of one batch, (batch, ...), in the order of the truth, (batch, ...): each beside its own.
 
     The order is the one with the least sum of squared errors (the Hungarian method, by scipy), since a gradient does not say
@@ -61,7 +66,7 @@ def mean_image(truth: Tensor, images: Tensor) -> Tensor:
     return rmse(truth, images.mean(0))  # the RMSE is the same either way round
 
 
-def noise(truth: Tensor, generator: Generator) -> Tensor:
+def noise_baseline(truth: Tensor, generator: Generator) -> Tensor:
     """The score of the reference loops' start: the RMSE of N(0, 1) noise against `truth`, (batch, ...): about 1.1."""
     return rmse(torch.randn(truth.shape, generator=generator).to(truth), truth)
 
@@ -78,12 +83,14 @@ class Rate(NamedTuple):
         return f"{self.successes} of {self.total} ({100 * self.low:.0f}–{100 * self.high:.0f} %)"
 
 
-def rate(success: Tensor, confidence: float = 0.95) -> Rate:
+def success_rate(success: Tensor, confidence: float = 0.95) -> Rate:
     """How many of `success`, a bool tensor of any shape, are true, with the Wilson score interval (Wilson 1927)."""
     from scipy.stats import binomtest
 
     if success.dtype != torch.bool or success.numel() == 0:
-        raise ValueError(f"a rate counts a bool tensor with entries, got {success.dtype} with {success.numel()}")
+        raise ValueError(
+            f"a rate counts a bool tensor with entries, got {success.dtype} with {success.numel()}"
+        )
     n, k = success.numel(), int(success.sum())
     interval = binomtest(k, n).proportion_ci(confidence, method="wilson")
     return Rate(k, n, float(interval.low), float(interval.high))

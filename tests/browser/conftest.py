@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from tools.browser import HTML, launch, pages, wait_until_drawn
+from tools.book.browser import HTML, launch, pages, wait_until_drawn
 
 PAGES = pages()
 GENERATED = ["search", "genindex", "py-modindex"]  # pages that Sphinx adds
@@ -33,7 +33,12 @@ class Visit:
         on, failures, complaints = self.page.on, self.failures, self.complaints
         on("request", lambda request: self.requests.append(request.url))
         on("requestfailed", lambda request: failures.append(f"{request.failure} {request.url}"))
-        on("response", lambda reply: failures.append(f"{reply.status} {reply.url}") if reply.status >= 400 else None)
+        on(
+            "response",
+            lambda reply: (
+                failures.append(f"{reply.status} {reply.url}") if reply.status >= 400 else None
+            ),
+        )
         on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
         on("pageerror", lambda error: complaints.append(str(error)))
 
@@ -52,7 +57,10 @@ class Host(SimpleHTTPRequestHandler):
 
     def send_head(self):
         path = Path(self.translate_path(self.path))
-        if path.suffix not in {".html", ".js", ".css", ".json", ".svg", ".txt", ".ipynb"} or not path.is_file():
+        if (
+            path.suffix not in {".html", ".js", ".css", ".json", ".svg", ".txt", ".ipynb"}
+            or not path.is_file()
+        ):
             return super().send_head()
         body = squeezed(path)
         self.send_response(200)
@@ -97,7 +105,9 @@ def look(browser):
     contexts = []
 
     def look(home: str, name: str, theme: str = "light") -> Visit:
-        contexts.append(browser.new_context(viewport={"width": 1200, "height": 900}, color_scheme=theme))
+        contexts.append(
+            browser.new_context(viewport={"width": 1200, "height": 900}, color_scheme=theme)
+        )
         visit = Visit(name, contexts[-1].new_page())
         visit.listen()
         visit.page.goto(f"{home}{name}.html", wait_until="load")

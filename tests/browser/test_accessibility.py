@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import Page
 
 from tests.browser.conftest import GENERATED, PAGES
-from tools.browser import ROOT
+from tools.book.browser import ROOT
 
 AXE = ROOT / "tests" / "browser" / "vendor" / "axe.min.js"
 
@@ -27,7 +27,10 @@ RUN = """async (options) => {
 def examined(look, site):
     """A function that opens a page of the book, with axe-core in it and nothing folded away."""
     if not AXE.exists():
-        pytest.fail(f"there is no {AXE.relative_to(ROOT)}; run tools/fetch_assets.py first", pytrace=False)
+        pytest.fail(
+            f"there is no {AXE.relative_to(ROOT)}; run tools/book/fetch_assets.py first",
+            pytrace=False,
+        )
 
     def examined(name: str):
         visit = look(site, name)

@@ -19,7 +19,9 @@ FONTS = """async () => {
     await document.fonts.ready;
     return [...document.fonts].map(({ family, status }) => [family.replaceAll('"', ""), status]);
 }"""
-NAMED = "input => Boolean(input.ariaLabel || [...input.labels].some(label => label.textContent.trim()))"
+NAMED = (
+    "input => Boolean(input.ariaLabel || [...input.labels].some(label => label.textContent.trim()))"
+)
 
 
 def lacking_fonts(page):
@@ -61,7 +63,9 @@ def test_no_raw_tex_is_left(visit):
 
 
 def test_images_have_words(visit):
-    for alt in visit.page.eval_on_selector_all("article img", "images => images.map(image => image.alt)"):
+    for alt in visit.page.eval_on_selector_all(
+        "article img", "images => images.map(image => image.alt)"
+    ):
         assert alt.strip()
         assert not re.search(r"[/\\]|\.(png|svg|jpe?g|gif)$", alt)
 
@@ -71,7 +75,9 @@ def test_links_lead_somewhere(visit, site, html):
     for address, anchor in (urldefrag(link) for link in set(links) if link.startswith(site)):
         target = html / (unquote(address.removeprefix(site)) or "index.html")
         assert target.is_file(), f"{visit.name} links to {address}"
-        assert not anchor or f'id="{unquote(anchor)}"' in target.read_text(), f"{visit.name}: no #{anchor} in {target}"
+        assert not anchor or f'id="{unquote(anchor)}"' in target.read_text(), (
+            f"{visit.name}: no #{anchor} in {target}"
+        )
 
 
 def test_book_may_lie_in_a_folder_of_its_host(visit):
@@ -103,7 +109,12 @@ def test_chapter_has_something_to_touch(chapter):
 
 def test_chapter_opens_in_colab(chapter):
     notebook = f"/blob/main/{chapter.name}.ipynb"
-    assert chapter.page.locator(f"a[href^='https://colab.research.google.com/github/'][href$='{notebook}']").count() > 0
+    assert (
+        chapter.page.locator(
+            f"a[href^='https://colab.research.google.com/github/'][href$='{notebook}']"
+        ).count()
+        > 0
+    )
 
 
 def test_films_say_what_they_show(chapter):
@@ -120,9 +131,13 @@ def test_films_draw_the_curve_of_their_errors(chapter):
     for film in chapter.page.locator(".dlg-film").all():
         curve = film.locator("svg")
         expect(curve).to_have_role("img")
-        expect(curve).to_have_accessible_name(re.compile("^curve of the (RMSE|matching loss), after 0 evaluations: "))
+        expect(curve).to_have_accessible_name(
+            re.compile("^curve of the (RMSE|matching loss), after 0 evaluations: ")
+        )
         assert curve.locator(".dlg-now line").count() > 0
-        scenes = math.prod(choice.locator("option").count() for choice in film.locator("select").all())
+        scenes = math.prod(
+            choice.locator("option").count() for choice in film.locator("select").all()
+        )
         assert curve.locator("g").count() == scenes > 1
 
 
@@ -154,7 +169,11 @@ def test_sliders_move_the_picture_and_the_cursor(chapter):
         slider.press("ArrowRight")
         assert shown(film)[1] != first_caption
         slider.press("End")
-        assert (*shown(film), cursor.get_attribute("x1")) == (last_picture, last_caption, last_place)
+        assert (*shown(film), cursor.get_attribute("x1")) == (
+            last_picture,
+            last_caption,
+            last_place,
+        )
 
 
 def test_choices_change_the_picture(chapter):
@@ -174,7 +193,9 @@ def test_choices_on_several_axes_do_not_move_each_other(chapter):
             chosen.append(choice.locator("option").last.inner_text())
             choice.select_option(chosen[-1])
         assert [choice.input_value() for choice in film.locator("select").all()] == chosen
-        expect(film.locator("[aria-live]")).to_have_text(re.compile("^" + re.escape(", ".join(chosen))))
+        expect(film.locator("[aria-live]")).to_have_text(
+            re.compile("^" + re.escape(", ".join(chosen)))
+        )
 
 
 # A reader at work --------------------------------------------------------------------------------------------------

@@ -57,7 +57,10 @@ def stage(browser):
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
         names = [name for name in film.keys if not name.startswith("_") or name == "_esm"]
-        state = json.dumps({name: packed(getattr(film, name)) for name in names if name != "layout"}, allow_nan=False)
+        state = json.dumps(
+            {name: packed(getattr(film, name)) for name in names if name != "layout"},
+            allow_nan=False,
+        )
         look = dict(zip(("ground", "ink"), colours, strict=True), css=film._css, before=before)
         page.set_content(STAGE.format(state=state.replace("</", "<\\/"), **look))
         expect(page.locator("[aria-live]")).to_have_text(re.compile(r"\w"))
@@ -112,8 +115,12 @@ def test_the_cursor_follows_the_slider(stage, result):
 def test_the_curve_says_what_it_shows(stage, result):
     page = stage(widgets.film({"here": result, "there": result}, CAT.x))
     page.get_by_role("slider").press("Home")
-    curve = page.get_by_role("img", name="curve of the RMSE, after 0 evaluations: 0.17, 40 evaluations: 0.0")
-    expect(curve).to_have_accessible_name(re.compile("the cursor is at 0 evaluations: 0.17; .* the other 1 of this film"))
+    curve = page.get_by_role(
+        "img", name="curve of the RMSE, after 0 evaluations: 0.17, 40 evaluations: 0.0"
+    )
+    expect(curve).to_have_accessible_name(
+        re.compile("the cursor is at 0 evaluations: 0.17; .* the other 1 of this film")
+    )
     for words in ("RMSE", "evaluations (square-root scale)", "40", "0"):
         expect(curve.get_by_text(words, exact=True).first).to_be_visible()
 
@@ -125,7 +132,9 @@ def test_a_click_on_the_curve_moves_the_picture(stage, result):
     frame, other = shown(page)
     assert 0 < frame < last
     assert other != picture
-    assert result.frame_steps[frame] == 10  # a quarter of the evaluations, on a scale of square roots
+    assert (
+        result.frame_steps[frame] == 10
+    )  # a quarter of the evaluations, on a scale of square roots
     expect(page.locator("[aria-live]")).to_contain_text("iDLG, 10 evaluations")
 
 
@@ -143,7 +152,11 @@ def test_the_curve_can_be_dragged(stage, result):
 
 
 def test_the_scene_that_is_chosen_stands_out(stage, result):
-    page = stage(widgets.film({"grey": result, "later": replace(result, frames=result.frames.roll(1, 0))}, CAT.x))
+    page = stage(
+        widgets.film(
+            {"grey": result, "later": replace(result, frames=result.frames.roll(1, 0))}, CAT.x
+        )
+    )
     ways = page.locator(".dlg-curve g")
     assert ways.count() == 2
     before = page.locator(".dlg-now").inner_html()
@@ -198,7 +211,9 @@ def test_a_film_of_one_frame_has_nothing_to_play_and_a_level_to_compare_with(sta
 
 @pytest.mark.parametrize("truth", [CAT.x, None], ids=["truth", "no truth"])
 def test_a_single_picture_without_any_evaluation_is_shown(stage, result, truth):
-    only = replace(result, loss=torch.empty(1, 0), frames=result.frames[-1:], frame_steps=torch.tensor([0]))
+    only = replace(
+        result, loss=torch.empty(1, 0), frames=result.frames[-1:], frame_steps=torch.tensor([0])
+    )
     page = stage(widgets.film(only, truth))
     expect(page.locator("[aria-live]")).to_contain_text("iDLG, 0 evaluations")
     assert cursor(page) == 0
@@ -229,14 +244,19 @@ def test_who_touches_a_film_that_plays_stops_it(stage, result, touch):
     page = stage(widgets.film(result, CAT.x))
     page.get_by_role("button", name="Play").click()
     wait(page, 2)
-    page.get_by_role("slider").press("Home") if touch == "slider" else page.mouse.click(*point(page, 0))
+    page.get_by_role("slider").press("Home") if touch == "slider" else page.mouse.click(
+        *point(page, 0)
+    )
     expect(page.get_by_role("button", name="Play")).to_be_visible()
     wait(page, 2)
     assert shown(page)[0] == 0
 
 
 def test_a_film_may_play_by_itself_once_when_it_comes_into_view(stage, result):
-    page, last = stage(widgets.film(result, CAT.x, play=True), before="height: 3000px"), len(result.frames) - 1
+    page, last = (
+        stage(widgets.film(result, CAT.x, play=True), before="height: 3000px"),
+        len(result.frames) - 1,
+    )
     wait(page, 2)
     assert shown(page)[0] == 0
     picture = page.locator("canvas").first
@@ -260,7 +280,10 @@ def test_a_film_that_plays_by_itself_can_be_paused(stage, result):
 
 
 def test_nothing_moves_by_itself_for_who_wants_less_motion(stage, result):
-    page, last = stage(widgets.film(result, CAT.x, play=True), reduced_motion="reduce"), len(result.frames) - 1
+    page, last = (
+        stage(widgets.film(result, CAT.x, play=True), reduced_motion="reduce"),
+        len(result.frames) - 1,
+    )
     wait(page, 2)
     assert shown(page)[0] == last
     page.get_by_role("button", name="Play").click()
@@ -298,7 +321,9 @@ def test_the_curve_is_seen_in_light_and_in_dark(stage, result):
 
 @pytest.mark.parametrize("width", [320, 390])
 def test_a_film_fits_a_telephone(stage, result, width):
-    page = stage(widgets.film({"one of two long names": result, "the other": result}, CAT.x), width=width)
+    page = stage(
+        widgets.film({"one of two long names": result, "the other": result}, CAT.x), width=width
+    )
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     for word in page.locator(".dlg-curve text").all():
         box = word.bounding_box()

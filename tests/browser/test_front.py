@@ -10,7 +10,7 @@ import pytest
 import yaml
 from playwright.sync_api import expect
 
-from tools.browser import ROOT, pages
+from tools.book.browser import ROOT, pages
 
 FRONT = pages()[0]
 CHAPTERS = [page for page in pages() if page.startswith("notebooks/")]
@@ -25,13 +25,19 @@ def front(look, site):
 
 def preview(page: Path) -> dict[str, str]:
     """What other sites read of a built page: {"og:title": ...}."""
-    found = re.findall(r'<meta property="(og:[\w:]+)" content="([^"]*)"', page.read_text(encoding="utf-8"))
+    found = re.findall(
+        r'<meta property="(og:[\w:]+)" content="([^"]*)"', page.read_text(encoding="utf-8")
+    )
     return {name: unescape(content) for name, content in found}
 
 
 def shown_without_scrolling(element) -> bool:
     box, window = element.bounding_box(), element.page.viewport_size
-    return box["y"] >= 0 and box["y"] + box["height"] <= window["height"] and box["x"] + box["width"] <= window["width"]
+    return (
+        box["y"] >= 0
+        and box["y"] + box["height"] <= window["height"]
+        and box["x"] + box["width"] <= window["width"]
+    )
 
 
 # The front page --------------------------------------------------------------------------------------------------
@@ -39,7 +45,11 @@ def shown_without_scrolling(element) -> bool:
 
 def test_film_and_doors_are_seen_at_once(front):
     front.set_viewport_size({"width": 1440, "height": 900})
-    for element in (front.locator("h1").last, *front.locator(".dlg canvas").all(), *front.locator(".doors .sd-card").all()):
+    for element in (
+        front.locator("h1").last,
+        *front.locator(".dlg canvas").all(),
+        *front.locator(".doors .sd-card").all(),
+    ):
         assert shown_without_scrolling(element)
 
 
@@ -51,7 +61,9 @@ def test_title_and_film_are_seen_at_once_on_a_telephone(front):
 
 def test_the_doors_lead_into_the_book(front):
     doors = front.locator(".doors .sd-card a").evaluate_all("links => links.map(link => link.href)")
-    assert [re.search(r"notebooks/(\w+)\.\w+$", door)[1] for door in doors] == [Path(CHAPTERS[0]).name] * 2 + ["lab"]
+    assert [re.search(r"notebooks/(\w+)\.\w+$", door)[1] for door in doors] == [
+        Path(CHAPTERS[0]).name
+    ] * 2 + ["lab"]
     assert "colab.research.google.com" in doors[1]
 
 
@@ -69,7 +81,9 @@ def test_every_chapter_has_a_card_with_its_picture(front, html):
         assert picture.evaluate("image => image.complete && image.naturalWidth") == 1200
         tags = preview(html / f"{chapter}.html")
         assert picture.get_attribute("alt") == tags["og:image:alt"]
-        assert picture.evaluate("image => image.src").endswith(tags["og:image"].removeprefix(PUBLISHED))
+        assert picture.evaluate("image => image.src").endswith(
+            tags["og:image"].removeprefix(PUBLISHED)
+        )
 
 
 # Every page ------------------------------------------------------------------------------------------------------
@@ -98,7 +112,10 @@ def test_copying_takes_the_code(chapter, site):
     cell = chapter.page.locator(".cell_input").first
     cell.locator("button.copybtn").dispatch_event("click")
     expect(cell.locator("button.copybtn")).to_have_class(re.compile("success"))
-    assert chapter.page.evaluate("navigator.clipboard.readText()").strip() == cell.locator("pre").text_content().strip()
+    assert (
+        chapter.page.evaluate("navigator.clipboard.readText()").strip()
+        == cell.locator("pre").text_content().strip()
+    )
 
 
 def test_chapter_can_be_downloaded_as_a_notebook(chapter):

@@ -31,7 +31,11 @@ def visit(look, site):
 def lab(visit):
     """The lab, at rest and as it was opened."""
     lab = visit.page.locator(".dlg-lab")
-    for name, value in (("picture", "cat"), ("network's weights", "default"), ("noise on the gradient", "0")):
+    for name, value in (
+        ("picture", "cat"),
+        ("network's weights", "default"),
+        ("noise on the gradient", "0"),
+    ):
         choose(lab, name, value)
     set_rate(lab, 0)
     lab.get_by_label("seed").fill("0")
@@ -109,7 +113,11 @@ def test_naive_attackers_fail_against_dropout(lab, attack):
     set_rate(lab, 0.5)
     choose(lab, "attack", attack)
     assert run(lab) > 0.15  # plain grey has 0.167
-    taken = "drawn anew at every evaluation" if "fresh" in attack else r"all taken as kept: (3[3-9]\d|4[0-3]\d) of 768 right"
+    taken = (
+        "drawn anew at every evaluation"
+        if "fresh" in attack
+        else r"all taken as kept: (3[3-9]\d|4[0-3]\d) of 768 right"
+    )
     assert re.search(f"mask not read, {taken}", words(lab))
 
 
@@ -150,7 +158,11 @@ TOLD = [  # what the page's text says of the cat: attack, rate, noise, weights, 
 def test_what_the_text_says_is_what_the_reader_sees(lab, attack, rate, noise, weights, steps, told):
     """To a third: rounding differs between browsers, and a long run makes it large."""
     set_rate(lab, rate)
-    for name, value in (("noise on the gradient", noise), ("network's weights", weights), ("attack", attack)):
+    for name, value in (
+        ("noise on the gradient", noise),
+        ("network's weights", weights),
+        ("attack", attack),
+    ):
         choose(lab, name, value)
     lab.get_by_label("evaluations", exact=True).fill(str(steps))
     run(lab)
@@ -158,7 +170,9 @@ def test_what_the_text_says_is_what_the_reader_sees(lab, attack, rate, noise, we
     for evaluations, rmse in told.items():
         slider.press("End")
         while not re.match(rf"(Done after )?{evaluations} evaluations", said(lab)):
-            assert slider.input_value() != "0", f"the film has no frame at {evaluations} evaluations"
+            assert slider.input_value() != "0", (
+                f"the film has no frame at {evaluations} evaluations"
+            )
             slider.press("ArrowLeft")
         assert rmse_of(lab) == pytest.approx(rmse, rel=0.34)
 
@@ -219,15 +233,23 @@ def test_a_drawing(lab):
 )
 def test_a_picture_of_any_shape_is_taken(lab, name, picture, expected):
     drop(lab, as_file(name, picture))
-    expect(lab.locator("[aria-live]")).to_contain_text(f"{name}, {picture.shape[1]} × {picture.shape[0]} pixels")
+    expect(lab.locator("[aria-live]")).to_contain_text(
+        f"{name}, {picture.shape[1]} × {picture.shape[0]} pixels"
+    )
     assert np.abs(pixels(lab, TRUTH).astype(int) - expected).max() <= 1
 
 
 @pytest.mark.parametrize(
     ("file", "wanted"),
     [
-        ({"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no picture"}, "notes.txt is no picture"),
-        ({"name": "broken.png", "mimeType": "image/png", "buffer": b"\x89PNG\r\n\x1a\n"}, "broken.png is no picture"),
+        (
+            {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no picture"},
+            "notes.txt is no picture",
+        ),
+        (
+            {"name": "broken.png", "mimeType": "image/png", "buffer": b"\x89PNG\r\n\x1a\n"},
+            "broken.png is no picture",
+        ),
     ],
     ids=lambda value: value["name"] if isinstance(value, dict) else "",
 )
@@ -246,7 +268,9 @@ def test_a_huge_file_is_refused_before_it_is_read(lab):
         input.files = carried.files;
         input.dispatchEvent(new Event("change"));
     }""")
-    expect(lab.locator("[aria-live]")).to_contain_text("huge.png has 41 MB; choose a picture of at most 40 MB")
+    expect(lab.locator("[aria-live]")).to_contain_text(
+        "huge.png has 41 MB; choose a picture of at most 40 MB"
+    )
 
 
 # Running ---------------------------------------------------------------------------------------------------------
@@ -335,7 +359,9 @@ def test_the_film_can_be_looked_through_and_saved(lab, tmp_path):
 
 def test_what_the_reader_meets_has_names(lab):
     for control in lab.locator("input, select").all():
-        assert control.evaluate("control => [...control.labels].some(label => label.textContent.trim())")
+        assert control.evaluate(
+            "control => [...control.labels].some(label => label.textContent.trim())"
+        )
     run(lab)
     for picture in lab.get_by_role("img").all():
         assert picture.get_attribute("aria-label")
@@ -349,7 +375,9 @@ def test_a_browser_without_workers_is_told_so(browser, site):
     page.add_init_script("delete window.Worker")
     page.goto(f"{site}notebooks/lab.html")
     lab = page.locator(".dlg-lab")
-    expect(lab.locator("[aria-live]")).to_contain_text("This browser has no Web Workers", timeout=60_000)
+    expect(lab.locator("[aria-live]")).to_contain_text(
+        "This browser has no Web Workers", timeout=60_000
+    )
     expect(lab.get_by_role("button", name="Run")).to_be_disabled()
     page.close()
 
@@ -358,7 +386,9 @@ def test_an_old_browser_is_told_so(browser, site):
     page = browser.new_page()
     page.add_init_script("delete window.DecompressionStream")
     page.goto(f"{site}notebooks/lab.html")
-    expect(page.locator("article")).to_contain_text("This browser cannot show this control", timeout=60_000)
+    expect(page.locator("article")).to_contain_text(
+        "This browser cannot show this control", timeout=60_000
+    )
     page.close()
 
 

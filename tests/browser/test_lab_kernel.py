@@ -30,7 +30,9 @@ def jupyter(tmp_path_factory):
         port = free.getsockname()[1]
     command = f"-m jupyterlab --no-browser --allow-root --ip=127.0.0.1 --port={port} --IdentityProvider.token=reader"
     quiet = dict.fromkeys(("stdout", "stderr"), subprocess.DEVNULL)
-    with subprocess.Popen([sys.executable, *command.split()], cwd=folder, env=os.environ, **quiet) as server:
+    with subprocess.Popen(
+        [sys.executable, *command.split()], cwd=folder, env=os.environ, **quiet
+    ) as server:
         wait_for(port)
         yield f"http://127.0.0.1:{port}/lab/tree/lab.ipynb?token=reader"
         server.terminate()

@@ -1,9 +1,9 @@
-"""The printed book, which tools/print_book.py makes of the built pages."""
+"""The printed book, which tools/book/print_book.py makes of the built pages."""
 
 import pytest
 from pypdf import PdfReader
 
-from tools.browser import pages
+from tools.book.browser import pages
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,11 @@ def sheets(book):
 @pytest.fixture(scope="module")
 def bookmarks(book):
     """Title and number of the first sheet of each bookmark on the highest level."""
-    return [(mark.title, book.get_destination_page_number(mark)) for mark in book.outline if not isinstance(mark, list)]
+    return [
+        (mark.title, book.get_destination_page_number(mark))
+        for mark in book.outline
+        if not isinstance(mark, list)
+    ]
 
 
 def test_every_page_has_a_bookmark(bookmarks):
@@ -44,7 +48,9 @@ def test_chapters_are_printed_to_the_end(bookmarks, sheets):
 
 
 def test_sheets_are_numbered_through(sheets):
-    assert [number for number, text in enumerate(sheets, 1) if str(number) not in text.split()] == []
+    assert [
+        number for number, text in enumerate(sheets, 1) if str(number) not in text.split()
+    ] == []
 
 
 def test_nothing_folded_is_left_out(sheets):
@@ -56,8 +62,14 @@ def test_links_lead_into_the_book_or_to_the_web(book):
     links = [link.get_object() for sheet in book.pages for link in sheet.annotations or ()]
     actions = [link["/A"] for link in links if "/A" in link]
     assert any(action["/S"] == "/GoTo" for action in actions)
-    assert [action["/URI"] for action in actions if action["/S"] == "/URI" and not action["/URI"].startswith("http")] == []
-    assert [link["/Dest"] for link in links if isinstance(link.get("/Dest"), str)] == []  # chapters share their names
+    assert [
+        action["/URI"]
+        for action in actions
+        if action["/S"] == "/URI" and not action["/URI"].startswith("http")
+    ] == []
+    assert [
+        link["/Dest"] for link in links if isinstance(link.get("/Dest"), str)
+    ] == []  # chapters share their names
 
 
 def test_size_is_reasonable(html):

@@ -64,7 +64,9 @@ def test_first_uses_lead_to_the_glossary(chapter, html):
     links = chapter.page.eval_on_selector_all(
         "article a[href*='glossary.html#']", "links => links.map(link => link.hash.slice(1))"
     )
-    terms = re.findall(r'<dt id="(term-[^"]+)"', (html / "book" / "glossary.html").read_text(encoding="utf-8"))
+    terms = re.findall(
+        r'<dt id="(term-[^"]+)"', (html / "book" / "glossary.html").read_text(encoding="utf-8")
+    )
     assert len(links) >= 5
     assert set(links) <= set(terms)
     assert len(links) == len(set(links))

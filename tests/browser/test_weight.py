@@ -11,11 +11,13 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.browser.conftest import PAGES, Visit
-from tools.browser import ROOT
+from tools.book.browser import ROOT
 
 KB = 1024
 LIMIT = 1500 * KB  # transferred with one page
-STATE_LIMIT = 300 * KB  # of the widgets on one page, before base64 and compression, without their code
+STATE_LIMIT = (
+    300 * KB
+)  # of the widgets on one page, before base64 and compression, without their code
 TABLE = ROOT / "_build" / "page_weights.md"
 
 LOADED = """() => [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")].map(
@@ -44,7 +46,11 @@ def state_size(text: str | None) -> int:
     size = 0
     for model in json.loads(text or '{"state": {}}')["state"].values():
         size += sum(len(base64.b64decode(buffer["data"])) for buffer in model.get("buffers", []))
-        size += len(json.dumps({name: value for name, value in model["state"].items() if not name.startswith("_")}))
+        size += len(
+            json.dumps(
+                {name: value for name, value in model["state"].items() if not name.startswith("_")}
+            )
+        )
     return size
 
 
@@ -57,7 +63,10 @@ def weigh(visit: Visit) -> Weight:
         sum(entry[1] for entry in loaded),
         sum(entry[2] for entry in loaded),
         state_size(visit.page.evaluate(STATE)),
-        ", ".join(f"{urlsplit(address).path.rpartition('/')[2]} {size / KB:.0f}" for address, size, _ in heaviest),
+        ", ".join(
+            f"{urlsplit(address).path.rpartition('/')[2]} {size / KB:.0f}"
+            for address, size, _ in heaviest
+        ),
     )
 
 

@@ -1,0 +1,5 @@
+"""What the gradient says without any search: labels, masks, features, and the image itself."""
+
+from dlgutils.analytic import closed_form, labels, masks, separation
+
+__all__ = ["closed_form", "labels", "masks", "separation"]

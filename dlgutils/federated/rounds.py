@@ -1,0 +1,41 @@
+"""One honest round from a generator: what experiments repeat for many images, weights and masks."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import Generator, nn
+
+from dlgutils import models
+from dlgutils.federated.client import share
+from dlgutils.types import Batch, Shared, Tensors
+
+
+class Round(NamedTuple):
+    """A client's model and secrets, and what the server sees of them."""
+
+    model: nn.Module
+    secret: Batch
+    shared: Shared
+    masks: Tensors  # of the client's dropout layers with p > 0: a secret, too
+
+
+def honest(
+    model: nn.Module,
+    secret: Batch,
+    generator: Generator,
+    *,
+    init: Callable[[nn.Module, Generator], nn.Module] = models.init_default,
+) -> Round:
+    """One honest round: fresh weights, one mask per image and dropout layer, one shared gradient.
+
+    Args:
+        model: the network; the round uses a copy with fresh weights.
+        secret: the client's images and labels, of the model's dtype and device.
+        generator: on the CPU; draws the weights first, then the masks.
+        init: how the weights are drawn, such as `models.init_uniform`.
+
+    Raises ValueError as `share` does.
+    """
+    model = init(model, generator)
+    masks = models.draw_masks(model, len(secret.x), generator)
+    return Round(model, secret, share(model, secret, masks=masks), masks)

@@ -1,0 +1,157 @@
+"""What an attacker minimises: one function of flat unknowns for each run."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.func import vmap
+
+from dlgutils import federated
+from dlgutils.types import Attack, Guess, Shared, Tensors
+
+
+def decode_guess(model: nn.Module, attack: Attack, *parts: Guess) -> Guess:
+    """What an attack believes: images in [0, 1] units, class ids or probabilities, and masks.
+
+    Args:
+        model: the attacker's copy of the network.
+        attack: its transform and `decode` are applied, and logits become probabilities.
+        parts: guesses, what is optimised first; a later one counts where both say something.
+    """
+    x, y, masks = None, None, {}
+    for part in parts:
+        x = x if part.x is None else part.x
+        y = y if part.y is None else part.y
+        masks = {**masks, **part.masks}
+    if attack.transform:
+        x = attack.transform.decode(x)
+    guess = attack.decode(model, Guess(x, y, masks))
+    if guess.y.is_floating_point():
+        guess = guess._replace(y=guess.y.softmax(-1))
+    return guess
+
+
+def objective(
+    model: nn.Module, attack: Attack, guess: Guess, known: Guess, weights: Tensors, target: Tensors
+) -> Tensor:
+    """What an attack makes small: the matching loss, with the prior if there is one. A scalar.
+
+    `invert` minimises it; this is for those who want to minimise it elsewhere.
+
+    Args:
+        model: the attacker's copy of the network.
+        attack: the recipe.
+        guess: what is optimised, the image as the attack's transform encodes it.
+        known: what was inferred and drawn.
+        weights: of one round, as in `Shared`.
+        target: the gradient of that round.
+    """
+    believed = decode_guess(model, attack, guess, known)
+    loss = attack.distance(federated.gradient(weights, model, *believed), target)
+    return loss if attack.prior is None else loss + attack.prior(believed)
+
+
+class Given(NamedTuple):
+    """What does not change while a run descends, the runs first."""
+
+    known: Tensors  # inferred from the gradient
+    weights: Tensors
+    gradient: Tensors
+
+
+class Problem:
+    """Many independent functions of z, (runs, n), one for each run; tensors are flat inside."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        rounds: Sequence[Shared],
+        attack: Attack,
+        seeds: Sequence[int],
+        start: Tensor | None,
+    ):
+        self.model, self.rounds, self.attack = model, rounds, attack
+        self.generators = [_generator(seed) for seed in seeds]
+        self.given = Given(
+            _stack([flatten_guess(attack.infer(model, shared)) for shared in rounds]),
+            _stack([shared.weights for shared in rounds]),
+            _stack([shared.gradient for shared in rounds]),
+        )
+        guesses = _stack(
+            [flatten_guess(self._first_guess(run, start)) for run in range(len(rounds))]
+        )
+        self.start, self.unflatten = _flatten(guesses)
+
+    def objective(self, z: Tensor, drawn: Tensors, given: Given) -> Tensor:
+        """What one run makes small, at z."""
+        known = unflatten_guess({**given.known, **drawn})
+        guess = self.unflatten(z)
+        return objective(
+            self.model, self.attack, guess, known, weights=given.weights, target=given.gradient
+        )
+
+    def draw(self, runs: Sequence[int]) -> Tensors:
+        """What the attack draws anew, for these runs."""
+        draws = []
+        for run in runs:
+            drawn = self.attack.draw(self.model, self.rounds[run], self.generators[run])
+            draws.append(flatten_guess(drawn))
+        return _stack(draws)
+
+    def picture(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Images and labels of all runs."""
+
+        def decode(z: Tensor, known: Tensors) -> tuple[Tensor, Tensor]:
+            guess = self.unflatten(z)
+            return decode_guess(self.model, self.attack, guess, unflatten_guess(known))[:2]
+
+        return vmap(decode)(z, self.given.known)
+
+    def _first_guess(self, run: int, start: Tensor | None) -> Guess:
+        guess = self.attack.start(self.model, self.rounds[run], self.generators[run])
+        if start is not None:
+            guess = guess._replace(x=start[run].to(guess.x))
+        if self.attack.transform:
+            guess = guess._replace(x=self.attack.transform.encode(guess.x))
+        return guess
+
+
+def flatten_guess(guess: Guess) -> Tensors:
+    """The tensors of a guess by name: "x", "y", and the names of the masks."""
+    tensors = {"x": guess.x, "y": guess.y, **guess.masks}
+    return {name: tensor for name, tensor in tensors.items() if tensor is not None}
+
+
+def unflatten_guess(tensors: Tensors) -> Guess:
+    """The guess that `flatten_guess` took apart."""
+    masks = {name: tensor for name, tensor in tensors.items() if name not in ("x", "y")}
+    return Guess(tensors.get("x"), tensors.get("y"), masks)
+
+
+def _generator(seed: int) -> Generator | None:
+    return None if seed < 0 else Generator().manual_seed(seed)
+
+
+def _stack(runs: Sequence[Tensors]) -> dict[str, Tensor]:
+    """The tensors of all runs by name, runs first, cut off from whatever graph made them."""
+    names = runs[0].keys()
+    for tensors in runs:
+        if tensors.keys() != names:
+            raise ValueError(
+                f"the runs of an attack have the same tensors, got {sorted(names)} and "
+                f"{sorted(tensors)}; invert them one by one"
+            )
+    return {name: torch.stack([tensors[name].detach() for tensors in runs]) for name in names}
+
+
+def _flatten(tensors: Tensors) -> tuple[Tensor, Callable[[Tensor], Guess]]:
+    """The guesses of all runs as z, (runs, n), and the way back for one run."""
+    shapes = {name: tensor.shape[1:] for name, tensor in tensors.items()}
+    sizes = [shape.numel() for shape in shapes.values()]
+
+    def unflatten(z: Tensor) -> Guess:
+        parts = zip(shapes.items(), z.split(sizes), strict=True)
+        return unflatten_guess({name: part.view(shape) for (name, shape), part in parts})
+
+    return torch.cat([tensor.flatten(1) for tensor in tensors.values()], 1), unflatten

@@ -1,0 +1,316 @@
+"""The closed form: undoes `share` up to rounding, says where it guesses, and refuses what it cannot read."""
+
+from collections import OrderedDict
+from dataclasses import replace
+from typing import NamedTuple
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from dlgutils import Batch, Shared, data, models, share
+from dlgutils.analytic import closed_form
+
+ACTIVATIONS = [nn.Sigmoid, nn.Tanh, nn.LeakyReLU, nn.ELU, nn.Softplus]
+
+
+class Round(NamedTuple):
+    """A model, its secret, and what is shared."""
+
+    model: nn.Module
+    batch: Batch
+    shared: Shared
+
+
+def round_of(model, x_shape, seed=0, *, init=models.init_default, dtype=torch.float64, x=None):
+    """One round of a freshly initialised model on one random image, or on x."""
+    gen = torch.Generator().manual_seed(seed)
+    model = init(model.to(dtype), gen)
+    x = torch.rand(1, *x_shape, generator=gen, dtype=dtype) if x is None else x.to(dtype)
+    batch = Batch(x, torch.randint(4, (1,), generator=gen))
+    return Round(model, batch, share(model, batch, gen, reveal_masks=True))
+
+
+def mse(solution, batch):
+    """Mean squared error of the recovered image."""
+    return float((solution.x - batch.x).square().mean())
+
+
+def chain(*modules):
+    """A model of these modules and a classifier of four classes for 4×8×8 features, each with a name."""
+    return nn.Sequential(
+        OrderedDict({f"step{k}": m for k, m in enumerate(modules)}, fc=nn.Linear(256, 4))
+    )
+
+
+def noisy(shared, noise, seed=0):
+    """The same round with Gaussian noise of that standard deviation in every number of the gradient."""
+    gen = torch.Generator().manual_seed(seed)
+    noised = {
+        k: g + noise * torch.randn(g.shape, generator=gen).to(g) for k, g in shared.gradient.items()
+    }
+    return replace(shared, gradient=noised)
+
+
+@settings(max_examples=12)
+@given(
+    seed=st.integers(0, 2**31),
+    dropout=st.sampled_from([0.0, 0.5, 0.9]),
+    activation=st.sampled_from(ACTIVATIONS),
+    init=st.sampled_from([models.init_default, models.init_uniform]),
+    x_shape=st.sampled_from([(1, 8, 8), (2, 7, 9)]),
+)
+def test_recover_undoes_share(seed, dropout, activation, init, x_shape):
+    model = models.lenet(x_shape, 4, dropout=dropout, activation=activation)
+    _, batch, shared = round_of(model, x_shape, seed, init=init)
+    found = closed_form.recover(model, shared)
+    assert found.determined
+    assert found.y.equal(batch.y)
+    assert all(found.masks[name].equal(mask) for name, mask in shared.masks.items())
+    assert mse(found, batch) < 1e-12
+
+
+@settings(max_examples=12)
+@given(
+    seed=st.integers(0, 2**31),
+    dropout=st.sampled_from([0.0, 0.5]),
+    activation=st.sampled_from([*ACTIVATIONS, nn.ReLU]),
+)
+def test_recover_undoes_share_in_fully_connected_networks(seed, dropout, activation):
+    model = models.mlp((1, 4, 4), (24, 12), 4, dropout=dropout, activation=activation)
+    _, batch, shared = round_of(model, (1, 4, 4), seed)
+    found = closed_form.recover(model, shared)
+    assert found.determined
+    assert mse(found, batch) < 1e-20
+
+
+def test_the_first_linear_layer_in_one_line():
+    _, batch, shared = round_of(models.mlp((1, 4, 4), (8,), 4, dropout=0.5), (1, 4, 4))
+    found = closed_form.linear_input(
+        shared.gradient["body.0.weight"], shared.gradient["body.0.bias"]
+    )
+    torch.testing.assert_close(found, batch.x.flatten())
+
+
+@pytest.mark.parametrize("init", [models.init_default, models.init_uniform])
+def test_a_photograph_in_single_precision(init):
+    x = data.photos("cat").x
+    model, batch, shared = round_of(
+        models.lenet(dropout=0.5), (3, 32, 32), init=init, dtype=torch.float32, x=x
+    )
+    found = closed_form.recover(model, shared)
+    assert found.x.dtype == torch.float32
+    assert found.determined
+    assert mse(found, batch) < 1e-8
+    assert all(layer.residual < 10 for layer in found.layers)
+
+
+def small_photo(name):
+    """A photograph of 16×16 pixels."""
+    return nn.functional.avg_pool2d(data.photos(name).x, 2)
+
+
+def test_models_brought_by_the_user_and_layers_without_bias():
+    body = (
+        nn.Conv2d(1, 8, 3, 2, 1, bias=False),
+        nn.Tanh(),
+        nn.Conv2d(8, 4, 5, padding=4, dilation=2),
+        nn.Sigmoid(),
+    )
+    model = chain(*body, nn.Flatten(), nn.Dropout(0.5), nn.Linear(256, 256), nn.Sigmoid())
+    model = models.expose_dropout(model, (1, 16, 16))
+    model, batch, shared = round_of(model, (1, 16, 16))
+    found = closed_form.recover(model, shared)
+    assert [layer.name for layer in found.layers] == ["fc", "step6", "step2", "step0"]
+    assert mse(found, batch) < 1e-12
+
+
+def test_a_single_linear_layer():
+    model, batch, shared = round_of(
+        nn.Sequential(nn.Flatten(), nn.Linear(16, 4, bias=False)), (1, 4, 4)
+    )
+    assert mse(closed_form.recover(model, shared), batch) < 1e-12
+
+
+def test_an_underdetermined_layer_says_so():
+    model = chain(nn.Conv2d(3, 4, 5, 2, 2), nn.Sigmoid(), nn.Flatten())
+    model, batch, shared = round_of(model, (3, 16, 16), x=small_photo("cat"))
+    found = closed_form.recover(model, shared)
+    top, image = found.layers
+    assert (image.equations, image.unknowns, image.condition) == (4 * 64 + 4 * 75, 768, torch.inf)
+    assert 500 < image.rank <= image.equations
+    assert (found.determined, top.determined, image.determined) == (False, True, False)
+    assert [line.endswith("underdetermined") for line in str(found).splitlines()] == [
+        False,
+        False,
+        True,
+    ]
+    assert (
+        mse(found, batch) < (batch.x - 0.5).square().mean() / 5
+    )  # the rest is guessed as in photographs
+
+
+def test_what_is_not_determined_makes_the_layers_below_doubtful():
+    model = chain(
+        nn.Conv2d(1, 8, 3, 2, 1), nn.Tanh(), nn.Conv2d(8, 4, 1), nn.Sigmoid(), nn.Flatten()
+    )
+    model, _, shared = round_of(model, (1, 16, 16))
+    _, hidden, image = closed_form.recover(model, shared).layers
+    assert (hidden.equations, hidden.unknowns) == (4 * 64 + 4 * 8, 512)
+    assert not hidden.determined
+    assert image.rank < image.unknowns < image.equations
+    assert image.residual < 10
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_relu(dropout):
+    """At this size the active units are enough; the seeds are chosen, another one leaves 10 % of the image to the prior."""
+    model = models.lenet((3, 16, 16), 4, dropout=dropout, activation=nn.ReLU)
+    model, batch, shared = round_of(model, (3, 16, 16), x=small_photo("cat"))
+    found = closed_form.recover(model, shared)
+    assert found.determined
+    assert mse(found, batch) < 1e-20
+
+
+@pytest.mark.parametrize("seed", [5, 6])
+def test_that_relu_is_never_negative_replaces_missing_equations(seed):
+    model = chain(
+        nn.Conv2d(1, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 4, 3, padding=1), nn.ReLU(), nn.Flatten()
+    )
+    model, batch, shared = round_of(
+        model, (1, 16, 16), seed, x=small_photo("cat").mean(1, keepdim=True)
+    )
+    found = closed_form.recover(model, shared)
+    assert [layer.determined for layer in found.layers] == [True, False, True]
+    assert mse(found, batch) < 1e-20
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_noise_that_is_announced_does_less_harm(dropout):
+    model = models.lenet((3, 16, 16), 4, dropout=dropout)
+    model, batch, shared = round_of(model, (3, 16, 16), x=small_photo("cat"))
+    shared = noisy(shared, 3e-4)
+    told, untold = (closed_form.recover(model, shared, noise=noise) for noise in (3e-4, 1e-9))
+    assert told.y.equal(batch.y)
+    assert mse(told, batch) < 0.02 < 10 * mse(told, batch) < mse(untold, batch)
+    assert all(0.2 < layer.residual < 3 for layer in told.layers)
+    assert max(layer.residual for layer in untold.layers) > 100
+
+
+def test_a_black_image_without_biases_is_a_guess():
+    model = chain(nn.Conv2d(1, 4, 3, 2, 1, bias=False), nn.Tanh(), nn.Flatten())
+    model, _, shared = round_of(model, (1, 16, 16), x=torch.zeros(1, 1, 16, 16))
+    found = closed_form.recover(model, shared)
+    assert not found.determined
+    assert found.x.isfinite().all()
+
+
+def test_masks_are_right_under_noise(tiny):
+    """40 rounds of 48 features: about a thousand dropped columns, each of noise alone."""
+    for seed in range(40):
+        model, _, shared, *_ = tiny(seed, dropout=0.5)
+        found = closed_form.recover(
+            model, noisy(replace(shared, masks=None), 1e-3, seed), noise=1e-3
+        ).masks
+        assert found["dropout.mask"].equal(shared.masks["dropout.mask"])
+
+
+def test_alone_the_noise_is_noticed(tiny):
+    model, _, shared, *_ = tiny()
+    with pytest.raises(ValueError, match="noise"):
+        closed_form.recover(model, noisy(shared, 1e-4))
+    with pytest.raises(ValueError, match=r"noise is a standard deviation, got -1"):
+        closed_form.recover(model, shared, noise=-1.0)
+
+
+def test_a_batch_is_refused(tiny):
+    model, _, shared, *_ = tiny(batch=3)
+    with pytest.raises(ValueError, match=r"got a batch of 3"):
+        closed_form.recover(model, shared)
+
+
+def test_the_gradient_of_another_model_is_refused(tiny):
+    with pytest.raises(ValueError, match=r"the weights of another model"):
+        closed_form.recover(models.lenet((1, 8, 8), 5).double(), tiny().shared)
+
+
+class Functional(nn.Module):
+    """A chain with something between its modules."""
+
+    def __init__(self, between):
+        super().__init__()
+        self.conv, self.fc, self.between = nn.Conv2d(1, 4, 3, 2, 1), nn.Linear(256, 4), between
+
+    def forward(self, x):
+        """Logits."""
+        return self.fc(self.between(self.conv(x)).flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (
+            chain(nn.Conv2d(1, 4, 3, padding=1), nn.MaxPool2d(2), nn.Flatten()),
+            r"step1 is MaxPool2d.*which .* cannot invert",
+        ),
+        (chain(nn.Conv2d(1, 4, 3, 2, 1), nn.GELU(), nn.Flatten()), r"step1 is GELU"),
+        (
+            chain(
+                nn.Conv2d(1, 1, 3, padding=1),
+                nn.Conv2d(1, 4, 3, 2, 1, padding_mode="reflect"),
+                nn.Flatten(),
+            ),
+            r"step1 is Conv",
+        ),
+        (Functional(torch.relu), r"fc does not get what left the module before it.*attacks\.idlg"),
+        (Functional(lambda z: z.mT), r"fc does not get what left the module before it"),
+        (Functional(lambda z: z + 1), r"fc does not get what left the module before it"),
+    ],
+    ids=["pooling", "not invertible", "padding", "function", "transposed", "shifted"],
+)
+def test_a_model_that_is_no_chain_is_refused(model, message):
+    model, _, shared = round_of(model, (1, 16, 16))
+    with pytest.raises(ValueError, match=message):
+        closed_form.recover(model, shared)
+
+
+def test_a_module_that_is_used_twice_is_refused():
+    twice = nn.Sequential(nn.Linear(16, 16), nn.Sigmoid())
+
+    class Loop(nn.Module):
+        """The same two modules, twice."""
+
+        def __init__(self):
+            super().__init__()
+            self.twice, self.fc = twice, nn.Linear(16, 4)
+
+        def forward(self, x):
+            """Logits."""
+            return self.fc(self.twice(self.twice(x.flatten(1))))
+
+    model, _, shared = round_of(Loop(), (1, 4, 4))
+    with pytest.raises(ValueError, match=r"no chain of modules, each used once"):
+        closed_form.recover(model, shared)
+
+
+def test_dropout_whose_mask_cannot_be_read_is_refused():
+    model = chain(
+        nn.Conv2d(1, 4, 3, 2, 1), models.Dropout(0.5, (4, 8, 8)), nn.Conv2d(4, 4, 1), nn.Flatten()
+    )
+    model, _, shared = round_of(model, (1, 16, 16))
+    with pytest.raises(ValueError, match=r"no linear layer gets the output of step1\.mask"):
+        closed_form.recover(model, shared)
+
+
+def test_a_layer_that_is_off_is_refused():
+    model = models.mlp((1, 4, 4), (8,), 4, activation=nn.ReLU).double()
+    with torch.no_grad():
+        model.body[0].bias.fill_(-100)
+    batch = Batch(
+        torch.rand(1, 1, 4, 4, generator=torch.Generator().manual_seed(0)).double(),
+        torch.tensor([1]),
+    )
+    with pytest.raises(ValueError, match=r"zero everywhere"):
+        closed_form.recover(model, share(model, batch))
