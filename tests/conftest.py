@@ -25,9 +25,10 @@ def _tiny(
 ) -> Round:
     generator = _seeded(seed)
     model = models.lenet((1, 8, 8), 4, dropout=dropout).to(dtype)
+    model = models.init_default(model, generator)
     x = torch.rand(batch, 1, 8, 8, generator=generator, dtype=dtype)
     y = torch.randint(4, (batch,), generator=generator)
-    return honest(model, Batch(x, y), generator)
+    return honest(model, Batch(x, y), generator, init=None)
 
 
 @pytest.fixture(scope="session")

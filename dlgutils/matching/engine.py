@@ -212,7 +212,12 @@ def _seeds(generator: Generator | None, seeds: Sequence[int] | None, runs: int) 
                 "pass torch.Generator().manual_seed(0), or seeds=[...], one for each run"
             )
         return torch.randint(2**62, (runs,), generator=generator).tolist()
-    seeds = [index(seed) for seed in seeds]
+    try:
+        seeds = [index(seed) for seed in seeds]
+    except TypeError as error:
+        raise ValueError(
+            f"seeds are whole numbers, got {seeds!r}; pass seeds=[0], one for each run"
+        ) from error
     if len(seeds) != runs:
         raise ValueError(
             f"{len(seeds)} seeds came for {runs} runs; pass one for each, or a generator for all"
