@@ -92,11 +92,8 @@ def runs_alone_as_in_company(attack: Attack) -> None:
     alone = _run(attack, model, shared)
     company = _run(attack, model, [shared, *others]).run(0)
     difference = float((company.loss - alone.loss).abs().max())
-    _require(
-        attack,
-        difference <= 1e-10 * float(alone.loss[0, 0]),
-        f"no run may look at another: losses alone and in company differ by {difference:.1e}",
-    )
+    same = difference <= 1e-10 * float(alone.loss[0, 0])
+    _require(attack, same, f"no run may look at another: alone, losses differ by {difference:.1e}")
     torch.testing.assert_close(company.x, alone.x, rtol=1e-8, atol=1e-8)
     _equal(attack, "y in company", company.y.tolist(), alone.y.tolist())
 
@@ -117,25 +114,18 @@ def touches_nothing_global(attack: Attack) -> None:
     with _two_threads():
         _run(attack, model, shared)
         _equal(attack, "the number of threads", torch.get_num_threads(), 2)
-    _require(
-        attack,
-        torch.get_rng_state().equal(state),
-        "the global random state changed; draw from the generator that is given",
-    )
+    same = torch.get_rng_state().equal(state)
+    _require(attack, same, "the global random state changed; draw from the generator given")
 
 
 def changes_neither_round_nor_model(attack: Attack) -> None:
     """Weights, gradient and model are the same tensors with the same values afterwards."""
     model, _, shared, _ = tiny_round()
-    tensors = {
-        **{f"model.{name}": tensor for name, tensor in model.state_dict().items()},
-        **{f"weights.{name}": tensor for name, tensor in shared.weights.items()},
-        **{f"gradient.{name}": tensor for name, tensor in shared.gradient.items()},
-    }
-    before = {name: tensor.clone() for name, tensor in tensors.items()}
-    _run(attack, model, shared)
-    changed = [name for name, tensor in tensors.items() if not tensor.equal(before[name])]
-    _require(attack, not changed, f"an attack changes nothing of its input, but {changed} changed")
+    for what in (model.state_dict(), shared.weights, shared.gradient):
+        before = {name: tensor.clone() for name, tensor in what.items()}
+        _run(attack, model, shared)
+        changed = [name for name, tensor in what.items() if not tensor.equal(before[name])]
+        _require(attack, not changed, f"an attack leaves its input alone, {changed} changed")
 
 
 def attacks_the_weights_that_were_shared(attack: Attack) -> None:
@@ -184,7 +174,7 @@ def keeps_what_it_has_at_ctrl_c(attack: Attack) -> None:
 
     def interrupt(evaluation: int, *_: object) -> None:
         if evaluation == 4:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt("as if somebody pressed Ctrl-C")
 
     model, _, shared, _ = tiny_round()
     with _two_threads():

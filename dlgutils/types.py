@@ -34,8 +34,9 @@ class Shared:
 
     @property
     def classes(self) -> int:
-        """The number of classes: the length of the last tensor of the gradient."""
-        return len(list(self.gradient.values())[-1])
+        """The number of classes: the length of the last layer's weight."""
+        weight, _ = self._last_layer
+        return len(self.gradient[weight])
 
     @property
     def classifier(self) -> tuple[str, str | None]:
@@ -43,9 +44,7 @@ class Shared:
 
         Raises ValueError if the last layer is not linear.
         """
-        *names, last = self.gradient
-        has_bias = self.gradient[last].ndim == 1 and names
-        weight, bias = (names[-1], last) if has_bias else (last, None)
+        weight, bias = self._last_layer
         axes = self.gradient[weight].ndim
         if axes != 2:
             raise ValueError(
@@ -53,6 +52,13 @@ class Shared:
                 "the weight of a linear layer has two"
             )
         return weight, bias
+
+    @property
+    def _last_layer(self) -> tuple[str, str | None]:
+        """The last tensor; where that is a vector, the one before it, and the vector as its bias."""
+        *names, last = self.gradient
+        has_bias = self.gradient[last].ndim == 1 and names
+        return (names[-1], last) if has_bias else (last, None)
 
 
 class Guess(NamedTuple):
