@@ -11,7 +11,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1] / "dlgutils"
 FLOORS = (
     ("types", "metrics"),
-    ("storage", "coordinates", "models", "plots", "data"),
+    ("storage", "data", "coordinates", "models", "plots"),
     ("federated",),
     ("analytic", "matching"),
     ("attacks",),
@@ -22,7 +22,7 @@ FLOORS = (
 
 
 def modules() -> dict[str, Path]:
-    """{dotted name inside the package: file}, such as "analytic.masks"; without `__init__` files."""
+    """{dotted name in the package: file}, such as "analytic.masks"; without `__init__` files."""
     found = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         if path.stem != "__init__":
