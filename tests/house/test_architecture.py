@@ -196,6 +196,19 @@ def test_every_public_function_is_typed(module):
 
 
 @every_module
+def test_every_long_argument_list_is_explained(module):
+    """From four arguments on, each has a line of its own below `Args:`, or another function's."""
+    for name, node in public(module).items():
+        if isinstance(node, ast.FunctionDef):
+            arguments = [*node.args.args, *node.args.kwonlyargs]
+            named = [a.arg for a in arguments if a.arg not in ("self", "_")]
+            text = ast.get_docstring(node)
+            explained = [f"    {argument}: " in text for argument in named]
+            elsewhere = "arguments are those of" in text
+            assert len(named) < 4 or all(explained) or elsewhere, name
+
+
+@every_module
 def test_no_error_is_mute_and_no_signature_is_open(module):
     raises = [node for node in ast.walk(tree(MODULES[module])) if isinstance(node, ast.Raise)]
     errors = [node.exc for node in raises if node.exc]
