@@ -49,7 +49,8 @@ def honest_round(batch: int, p: float, seed: int) -> federated.Round:
     """The round of one seed."""
     generator = Generator().manual_seed(seed)
     photos = pool("photos").x
-    x = photos[torch.randperm(len(photos), generator=generator)[:batch]]
+    order = torch.randperm(len(photos), generator=generator)
+    x = photos[order[:batch]]
     y = torch.randint(12, (batch,), generator=generator)
     return federated.honest(models.lenet(dropout=p), du.Batch(x, y), generator)
 
@@ -90,8 +91,10 @@ def with_features_read(model: nn.Module, shared: du.Shared) -> du.Attack:
             body[name.removeprefix("body.")] = weight
 
     def distance(guess: Guess) -> Tensor:
-        features = functional_call(model.body, body, (guess.x,)).flatten(1) * mask
-        return ((features - reading.features) ** 2).sum() / (reading.features**2).sum()
+        features = functional_call(model.body, body, (guess.x,))
+        features = features.flatten(1) * mask
+        error = ((features - reading.features) ** 2).sum()
+        return error / (reading.features**2).sum()
 
     return replace(attacks.idlg, infer=labels_and_masks, prior=distance)
 
@@ -144,8 +147,10 @@ def row(knows: str, batch: int, seeds: Sequence[int], steps: int) -> dict[str, o
 
 def rows(sizes: Mapping[int, int], steps: int) -> Iterator[dict[str, object]]:
     """All rows of the table, with a progress bar."""
-    for batch, knows in tqdm(list(product(sizes, KINDS)), desc="batches"):
-        yield row(knows, batch, range(sizes[batch]), steps)
+    cells = list(product(sizes, KINDS))
+    for batch, knows in tqdm(cells, desc="batches"):
+        seeds = range(sizes[batch])
+        yield row(knows, batch, seeds, steps)
 
 
 def main(sizes: Mapping[int, int] = SIZES, steps: int = 400) -> None:

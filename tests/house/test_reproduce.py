@@ -13,7 +13,8 @@ SETTINGS = list(recovery.settings())
     "setting", SETTINGS[::5], ids=lambda s: f"{s.images}, {s.network}, {s.attack.name}"
 )
 def test_recovery_rows_count_every_run(setting):
-    rows = list(recovery.rows(setting._replace(looks=(4, 8), runs=2)))
+    setting = setting._replace(looks=(4, 8), runs=2)
+    rows = list(recovery.rows(setting))
     assert [row[3] for row in rows] == ["4", "8"]
     for row in rows:
         assert len(row) == len(recovery.HEAD)

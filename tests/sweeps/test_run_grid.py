@@ -17,13 +17,18 @@ from tests.sweeps.experiments import GRID, Counted, sums
 
 def test_run_grid_returns_numbers_exactly(tmp_path):
     table = run_grid(sums, GRID, tmp_path)
-    cells = [{"seed": seed, "rate": 0} for seed in (0, 0, 1, 1, 2, 2)]
-    assert table.third.tolist() == [row["third"] for row in sums(cells)]
+    seeds = (0, 0, 1, 1, 2, 2)
+    rows = sums([{"seed": seed, "rate": 0} for seed in seeds])
+    assert table.third.tolist() == [row["third"] for row in rows]
 
 
 def test_run_grid_keeps_missing_and_not_finite_numbers(tmp_path):
     row = {"a": None, "b": np.inf, "c": np.nan, "d": "NA"}
-    table = run_grid(lambda cells: [row for _ in cells], {"seed": [0, 1]}, tmp_path)
+
+    def trial(cells):
+        return [row for _ in cells]
+
+    table = run_grid(trial, {"seed": [0, 1]}, tmp_path)
     assert table.a.isna().all()
     assert (table.b == np.inf).all()
     assert table.c.isna().all()
