@@ -32,7 +32,8 @@ def honest(
         model: the network; with fresh weights, the round uses a copy.
         secret: the client's images and labels, of the model's dtype and device.
         generator: on the CPU; draws the weights first, then the masks.
-        init: how the weights are drawn, such as `models.init_uniform`; None: the model's own are kept.
+        init: how the weights are drawn, such as `models.init_uniform`; None: the model's own are
+        kept.
 
     Raises ValueError as `share` does.
     """
