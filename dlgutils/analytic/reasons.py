@@ -10,8 +10,8 @@ def wrong_rank(rank: int, batch: int, classes: int) -> str:
         )
     if batch >= classes:
         return (
-            f"{batch} images have {batch} δ, but of {classes} classes only {classes - 1} "
-            "can be independent"
+            f"{batch} images have {batch} δ, but with {classes} classes only {classes - 1} of "
+            "them can be independent"
         )
     return (
         f"only {rank} of the {batch} δ are independent to rounding: an image came twice, or is "
