@@ -37,10 +37,8 @@ def round_of(
         model = models.init_default(model, gen)
     else:
         model = models.init_uniform(model, gen, bound)
-    if y is None:
-        y = torch.randint(classes, (batch,), generator=gen)
-    else:
-        y = torch.tensor(y)
+    drawn = y is None
+    y = torch.randint(classes, (batch,), generator=gen) if drawn else torch.tensor(y)
     x = torch.rand(batch, *SHAPE, generator=gen, dtype=dtype)
     masks = models.draw_masks(model, batch, gen)
     shared = share(model, Batch(x, y), masks=masks)
