@@ -20,17 +20,28 @@ class ClassifierFirst(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.fc, self.body = nn.Linear(3, 5), nn.Linear(16, 3)
+        self.fc = nn.Linear(3, 5)
+        self.body = nn.Linear(16, 3)
 
     def forward(self, x):
         """Logits."""
-        return self.fc(self.body(x.flatten(1)).sigmoid())
+        hidden = self.body(x.flatten(1))
+        return self.fc(hidden.sigmoid())
 
 
-def shared_by(seed, y, activation=nn.Sigmoid, *, classes=5, bound=None, bias=0.0):
+def shared_by(
+    seed,
+    y,
+    activation=nn.Sigmoid,
+    *,
+    classes=5,
+    bound=None,
+    bias=0.0,
+):
     """One round of a random MLP on a random image of class y; `bias` shifts the hidden layer."""
     gen = torch.Generator().manual_seed(seed)
-    model = models.mlp(SHAPE, (8,), classes, activation=activation).double()
+    model = models.mlp(SHAPE, (8,), classes, activation=activation)
+    model = model.double()
     if bound is None:
         model = models.init_default(model, gen)
     else:
@@ -55,15 +66,24 @@ def with_gradient(shared, change):
 )
 def test_by_sign_is_the_label(seed, y, activation, bound):
     found = labels.by_sign(shared_by(seed, y, activation, bound=bound))
-    assert (found.tolist(), found.dtype) == ([y], torch.int64)
+    assert found.tolist() == [y]
+    assert found.dtype == torch.int64
 
 
-@given(seed=st.integers(0, 2**31), y=st.integers(0, 4), bound=st.sampled_from([None, 0.5, 1.5]))
+@given(
+    seed=st.integers(0, 2**31),
+    y=st.integers(0, 4),
+    bound=st.sampled_from([None, 0.5, 1.5]),
+)
 def test_by_row_sum_is_the_label_with_sigmoid(seed, y, bound):
-    assert labels.by_row_sum(shared_by(seed, y, bound=bound)).tolist() == [y]
+    shared = shared_by(seed, y, bound=bound)
+    assert labels.by_row_sum(shared).tolist() == [y]
 
 
-@given(seed=st.integers(0, 2**31), y=st.integers(0, 4))
+@given(
+    seed=st.integers(0, 2**31),
+    y=st.integers(0, 4),
+)
 def test_by_row_sum_refuses_features_of_a_negative_sum(seed, y):
     shared = shared_by(seed, y, nn.Tanh, bias=-3.0)
     assert labels.by_sign(shared).tolist() == [y]
@@ -108,7 +128,12 @@ def test_rules_refuse_a_gradient_of_zeros(tiny, rule):
 
 
 @pytest.mark.parametrize(
-    "delta", [[0.2, -0.1, -0.1, 0.0], [0.1, 0.2, 0.3, 0.4]], ids=["two", "none"]
+    "delta",
+    [
+        [0.2, -0.1, -0.1, 0.0],
+        [0.1, 0.2, 0.3, 0.4],
+    ],
+    ids=["two", "none"],
 )
 def test_by_sign_refuses_anything_but_one_negative_entry(tiny, delta):
     shared = tiny().shared
@@ -143,7 +168,9 @@ def test_rules_find_the_label_in_single_precision(rule, seed, tiny):
 @pytest.mark.parametrize("rule", RULES)
 def test_rules_refuse_noise_that_leaves_the_signs_alone(rule, tiny):
     def stretch(g):
-        return 1.01 * g.where(g < 0, 0) + g.where(g >= 0, 0)
+        negative = g.where(g < 0, 0)
+        positive = g.where(g >= 0, 0)
+        return 1.01 * negative + positive
 
     noisy = with_gradient(tiny().shared, stretch)
     with pytest.raises(
@@ -153,9 +180,15 @@ def test_rules_refuse_noise_that_leaves_the_signs_alone(rule, tiny):
 
 
 def test_by_sign_without_bias_names_the_row_sums(seeded):
-    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.Sigmoid(), nn.Linear(8, 5, bias=False))
-    batch = Batch(torch.rand(1, *SHAPE, generator=seeded(0)), torch.tensor([3]))
-    shared = share(models.init_default(model, seeded(0)), batch)
+    model = nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(16, 8),
+        nn.Sigmoid(),
+        nn.Linear(8, 5, bias=False),
+    )
+    model = models.init_default(model, seeded(0))
+    x = torch.rand(1, *SHAPE, generator=seeded(0))
+    shared = share(model, Batch(x, torch.tensor([3])))
     with pytest.raises(
         ValueError,
         match=r"3\.weight, has the shape \(5, 8\) and is not a bias; use labels\.by_row_sum",
@@ -177,7 +210,9 @@ def test_by_sign_finds_the_label_of_a_saturated_network():
     """At a probability of 1 − 4e-7, float32 rounds δ by a tenth of itself: that is not noise."""
     z = torch.tensor([[0.0, 15.0, -1.0, 0.3]])
     b = torch.zeros(4, requires_grad=True)
-    (delta,) = torch.autograd.grad(torch.nn.functional.cross_entropy(z + b, torch.tensor([1])), b)
-    shared = Shared({"fc.bias": b.detach()}, {"fc.bias": delta}, (1, 1, 8, 8))
+    loss = nn.functional.cross_entropy(z + b, torch.tensor([1]))
+    (delta,) = torch.autograd.grad(loss, b)
+    weights = {"fc.bias": b.detach()}
+    shared = Shared(weights, {"fc.bias": delta}, (1, 1, 8, 8))
     assert delta.sum().abs() > 1e-3 * delta.abs().sum()
     assert labels.by_sign(shared).tolist() == [1]

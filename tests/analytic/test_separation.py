@@ -43,7 +43,8 @@ def round_of(
     masks = models.draw_masks(model, batch, gen)
     shared = share(model, Batch(x, y), masks=masks)
     hidden = model.body[:2](x.flatten(1)).detach()
-    return model, shared, y, hidden * masks.get("body.2.mask", 1), masks
+    entered = hidden * masks.get("body.2.mask", 1)
+    return model, shared, y, entered, masks
 
 
 def order_of(reading, features):
@@ -102,7 +103,14 @@ def test_separate_certifies_only_the_truth(
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(
     ("batch", "p"),
-    [(2, 0.3), (4, 0.1), (4, 0.5), (8, 0.5), (8, 0.9), (24, 0.5)],
+    [
+        (2, 0.3),
+        (4, 0.1),
+        (4, 0.5),
+        (8, 0.5),
+        (8, 0.9),
+        (24, 0.5),
+    ],
 )
 def test_separate_takes_batches_apart_because_of_dropout(batch, p, dtype, seed):
     model, shared, *truth = round_of(seed, batch, p, features=768, classes=40, dtype=dtype)
@@ -126,7 +134,8 @@ def test_separate_takes_equal_labels_apart():
 def test_separate_reads_the_delta_of_the_images():
     model, shared, y, features, _ = round_of(0, 4, 0.5, features=256, dtype=torch.float64)
     reading = separate(model, shared).reading
-    delta = (model.fc(features).softmax(1) - nn.functional.one_hot(y, 12)) / 4
+    target = nn.functional.one_hot(y, 12)
+    delta = (model.fc(features).softmax(1) - target) / 4
     order = order_of(reading, features)
     torch.testing.assert_close(reading.delta, delta[order].detach())
 
@@ -151,7 +160,8 @@ def test_separate_notices_noise():
     gen = torch.Generator().manual_seed(1)
     noisy = {}
     for name, g in shared.gradient.items():
-        noisy[name] = g + 1e-3 * g.std() * torch.randn(g.shape, generator=gen)
+        noise = torch.randn(g.shape, generator=gen)
+        noisy[name] = g + 1e-3 * g.std() * noise
     separation = separate(model, replace(shared, gradient=noisy))
     assert separation.reading is None
     reason = "the gradient has rank 12, that of 4 images has at most 4: noise"
@@ -187,8 +197,9 @@ def test_separate_notices_an_image_that_came_twice(seeded):
     model = models.mlp(SHAPE, (64,), 12, activation=nn.ReLU)
     model = models.init_default(model, seeded(0))
     image = torch.rand(1, *SHAPE, generator=seeded(1))
-    batch = Batch(image.repeat(2, 1, 1, 1), torch.tensor([3, 3]))
-    separation = separate(model, share(model, batch))
+    x = torch.cat([image, image])
+    shared = share(model, Batch(x, torch.tensor([3, 3])))
+    separation = separate(model, shared)
     assert separation.reading is None
     assert "only 1 of the 2 δ are independent" in separation.reason
 
@@ -201,12 +212,18 @@ def test_separate_sends_one_image_to_read():
 
 def test_separate_refuses_a_gradient_of_another_model():
     _, shared, *_ = round_of(0, 4, 0.5)
+    other = models.mlp(SHAPE, (50,), 12, dropout=0.5)
     with pytest.raises(ValueError, match=r"the weights of another model"):
-        separate(models.mlp(SHAPE, (50,), 12, dropout=0.5), shared)
+        separate(other, shared)
 
 
 def test_separate_refuses_a_classifier_without_bias(seeded):
-    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 8), nn.ReLU(), nn.Linear(8, 5, bias=False))
+    model = nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(36, 8),
+        nn.ReLU(),
+        nn.Linear(8, 5, bias=False),
+    )
     x = torch.rand(2, *SHAPE, generator=seeded(0))
     shared = share(model, Batch(x, torch.tensor([3, 1])))
     with pytest.raises(ValueError, match=r"3\.weight has no bias.*masks\.read"):

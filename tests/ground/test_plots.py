@@ -54,7 +54,8 @@ def test_images_are_one_picture_each():
     axes = plots.images(batch.x, names)
     assert len(axes) == len(axes[0].figure.axes) == 3
     assert [ax.get_title() for ax in axes] == list(names[:3])
-    assert np.allclose(axes[1].images[0].get_array(), batch.x[1].permute(1, 2, 0))
+    shown = axes[1].images[0].get_array()
+    assert np.allclose(shown, batch.x[1].permute(1, 2, 0))
 
 
 @pytest.mark.parametrize(
@@ -115,7 +116,8 @@ def test_film_goes_from_the_first_frame_to_the_last(results):
     axes = plots.film(result, run=1, most=3)
     assert (axes[0].get_title(), axes[-1].get_title()) == ("0", "9")
     last = result.frames[-1, 1, 0, 0].clamp(0, 1)
-    assert np.allclose(axes[-1].images[0].get_array(), last)
+    shown = axes[-1].images[0].get_array()
+    assert np.allclose(shown, last)
 
 
 @curves
@@ -136,12 +138,16 @@ def test_curves_have_a_legend_labels_and_a_log_scale(draw, results):
 
 
 def test_losses_are_the_median_of_the_lowest_so_far():
-    loss = torch.tensor([[4.0, 9.0, 1.0], [5.0, torch.nan, 3.0], [6.0, 2.0, torch.inf]])
+    loss = [
+        [4.0, 9.0, 1.0],
+        [5.0, torch.nan, 3.0],
+        [6.0, 2.0, torch.inf],
+    ]
     frames = torch.zeros(1, 3, 1, 1, 2, 2)
     result = Result(
         x=frames[0],
         y=torch.zeros(3, 1),
-        loss=loss,
+        loss=torch.tensor(loss),
         frames=frames,
         frame_steps=torch.tensor([0]),
     )

@@ -43,7 +43,7 @@ def shared(**shapes):
 @pytest.mark.parametrize(
     ("shapes", "names"),
     [
-        ({"conv": (4, 1, 3, 3), "fc": (5, 4), "bias": (5,)}, ("fc", "bias")),
+        ({"fc": (5, 4), "bias": (5,)}, ("fc", "bias")),
         ({"conv": (4, 1, 3, 3), "fc": (5, 4)}, ("fc", None)),
     ],
     ids=["bias", "no bias"],
