@@ -16,16 +16,6 @@ class LastLayer(NamedTuple):
     weights: Tensor  # (classes, features + 1)
     gradient: Tensor  # (classes, features + 1)
 
-    @classmethod
-    def of(cls, shared: Shared, weight: str, bias: str) -> "LastLayer":
-        """The layer whose weight and bias have these names in a round."""
-        both = []
-        for tensors in (shared.weights, shared.gradient):
-            column = tensors[bias][:, None]
-            matrix = torch.cat([tensors[weight], column], 1)
-            both.append(matrix)
-        return cls(*both)
-
     def read(self, rows: RowSpace, w: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs, (batch, features + 1), and labels, (batch,), of the images.
 
@@ -55,3 +45,13 @@ class LastLayer(NamedTuple):
         missing = self.gradient - delta.T @ inputs
         share = missing.norm() / self.gradient.norm()
         return float(share)
+
+
+def last_layer(shared: Shared, weight: str, bias: str) -> LastLayer:
+    """The layer whose weight and bias have these names in a round."""
+    both = []
+    for tensors in (shared.weights, shared.gradient):
+        column = tensors[bias][:, None]
+        matrix = torch.cat([tensors[weight], column], 1)
+        both.append(matrix)
+    return LastLayer(*both)

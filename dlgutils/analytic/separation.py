@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 from dlgutils import models
 from dlgutils.analytic import reasons
-from dlgutils.analytic.last_layer import LastLayer
+from dlgutils.analytic.last_layer import last_layer
 from dlgutils.analytic.masks import Reading
 from dlgutils.analytic.masks import _linear_after as linear_after
 from dlgutils.analytic.sparse_rows import RowSpace, find_sparse, row_space
@@ -80,7 +80,7 @@ def separate(model: nn.Module, shared: Shared) -> Separation:
             f"{weight} has no bias, and only the gradient of a bias shows how long each δ is; "
             "ask for one image a round and use masks.read"
         )
-    layer = LastLayer.of(shared, weight, bias)
+    layer = last_layer(shared, weight, bias)
     rank, rows = row_space(layer.gradient, batch)
     if rank != batch:
         reason = reasons.wrong_rank(rank, batch, shared.classes)

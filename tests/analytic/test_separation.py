@@ -10,6 +10,7 @@ from torch import nn
 
 from dlgutils import Batch, models, share
 from dlgutils.analytic.separation import separate
+from dlgutils.federated import honest
 
 SHAPE = (1, 6, 6)
 
@@ -40,8 +41,7 @@ def round_of(
     drawn = y is None
     y = torch.randint(classes, (batch,), generator=gen) if drawn else torch.tensor(y)
     x = torch.rand(batch, *SHAPE, generator=gen, dtype=dtype)
-    masks = models.draw_masks(model, batch, gen)
-    shared = share(model, Batch(x, y), masks=masks)
+    _, _, shared, masks = honest(model, Batch(x, y), gen, init=None)
     hidden = model.body[:2](x.flatten(1)).detach()
     entered = hidden * masks.get("body.2.mask", 1)
     return model, shared, y, entered, masks
