@@ -20,8 +20,8 @@ from dlgutils.types import Shared
 
 def read(shared: Shared) -> Tensor:
     """The label of one image, (1,), int64: `by_sign`, or `by_row_sum` without a bias."""
-    _, last = _last_tensor(shared)
-    return by_sign(shared) if last.ndim == 1 else by_row_sum(shared)
+    _, bias = shared.last_layer
+    return by_sign(shared) if bias else by_row_sum(shared)
 
 
 def by_sign(shared: Shared) -> Tensor:
@@ -34,13 +34,14 @@ def by_sign(shared: Shared) -> Tensor:
     exactly one negative entry (smoothed labels, another loss, added noise), and one whose entries
     do not sum to zero (noise, or another layer).
     """
-    name, delta = _last_tensor(shared)
-    if delta.ndim != 1:
+    weight, bias = shared.last_layer
+    if bias is None:
+        shape = tuple(shared.gradient[weight].shape)
         raise ValueError(
-            f"the last tensor, {name}, has the shape {tuple(delta.shape)} and is not a bias; "
+            f"the last tensor, {weight}, has the shape {shape} and is not a bias; "
             "use labels.by_row_sum"
         )
-    return _only_negative(shared, name, delta)
+    return _only_negative(shared, bias, shared.gradient[bias])
 
 
 def by_row_sum(shared: Shared) -> Tensor:
@@ -61,15 +62,6 @@ def by_row_sum(shared: Shared) -> Tensor:
     weight = matrices[-1]
     row_sums = shared.gradient[weight].sum(1)
     return _only_negative(shared, f"the row sums of {weight}", row_sums)
-
-
-def _last_tensor(shared: Shared) -> tuple[str, Tensor]:
-    """Name and gradient of the last tensor, which is the classifier's bias if it has one.
-
-    Not from `Shared.classifier`: the bias gives the label away whatever kind of layer it is in.
-    """
-    name = next(reversed(shared.gradient))
-    return name, shared.gradient[name]
 
 
 def _only_negative(shared: Shared, what: str, delta: Tensor) -> Tensor:
