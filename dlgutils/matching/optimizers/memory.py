@@ -103,12 +103,12 @@ def newton_step(memory: Memory, slope: Tensor, products: Products) -> Tensor:
 
     With the pairs, oldest first, as the columns of S and Y, R the upper triangle of SᵀY, and D its
     diagonal, H is the compact form of Byrd, Nocedal & Schnabel 1994 (Mathematical Programming 63,
-    theorem 2.2):
+    theorem 2.2)::
 
         H = γI + [S  γY] · [ R⁻ᵀ(D + γYᵀY)R⁻¹   −R⁻ᵀ ] · [ Sᵀ  ]
                            [      −R⁻¹             0 ]   [ γYᵀ ]
 
-    Multiplied by the slope g from right to left, with u = Sᵀg and v = γYᵀg:
+    Multiplied by the slope g from right to left, with u = Sᵀg and v = γYᵀg::
 
         q = R⁻¹u                       the second row of the product is −q
         a = R⁻ᵀ(Dq + γYᵀYq − v)        the first row of the product
@@ -125,7 +125,7 @@ def newton_step(memory: Memory, slope: Tensor, products: Products) -> Tensor:
     u = _sort(products.s_slope, order, filled)
     v = _sort(gamma * products.y_slope, order, filled)
 
-    # Slots without a pair are zero in all of these. Ones on R's diagonal make q and a zero there.
+    # All of these are zero where there is no pair; ones on R's diagonal make q and a zero there.
     vacant = ~filled
     R = sy.triu() + torch.diag_embed(vacant.double())
     D = sy.diagonal(dim1=1, dim2=2)[..., None]
