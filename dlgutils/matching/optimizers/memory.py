@@ -126,8 +126,7 @@ def newton_step(memory: Memory, slope: Tensor, products: Products) -> Tensor:
     v = _sort(gamma * products.y_slope, order, filled)
 
     # All of these are zero where there is no pair; ones on R's diagonal make q and a zero there.
-    vacant = ~filled
-    R = sy.triu() + torch.diag_embed(vacant.double())
+    R = sy.triu() + torch.diag_embed((~filled).double())
     D = sy.diagonal(dim1=1, dim2=2)[..., None]
     q = solve_triangular(R, u, upper=True)
     Dq = D * q
@@ -164,8 +163,7 @@ def _sort(
     """A column of products, (runs, slots, 1), oldest first in float64; zero where not filled."""
     by_age = products.gather(1, order)
     by_age = torch.where(filled, by_age, 0)
-    column = by_age[..., None]
-    return column.double()
+    return by_age.double()[..., None]
 
 
 def _sort_square(
