@@ -83,11 +83,19 @@ class Optimizer(NamedTuple):
     bool: a run that is not alive is left as it is, and may be taken out. So every tensor in a
     state has the runs as its first axis, in tuples as deep as you like, and no run may look at
     another.
+
+    `name` and `settings` say which method it is, for those who write the method a second time: the
+    page's JavaScript takes an optimiser only if it has the method with these settings.
     """
 
-    name: str
+    name: str  # of the method: "adam"
     init: Callable[[Tensor], Any]
     update: Callable[[Any, Tensor, Tensor], Any]
+    settings: Mapping[str, float | bool | tuple | None] = MappingProxyType({})  # {"lr": 0.1, …}
+
+    def __hash__(self) -> int:
+        """That of the functions, which belong to the settings: a mapping has no hash."""
+        return hash((self.name, self.init, self.update))
 
 
 class Transform(NamedTuple):

@@ -1,45 +1,73 @@
-"""A function of tensors as the list of operations that it did: run again faster, or translated (see `javascript`)."""
+"""A function of tensors as the list of its operations: to run it faster, or to translate it."""
 
 from collections.abc import Callable, Mapping
 
 import torch
+from torch import Tensor
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.functional import unfold
 from torch.overrides import TorchFunctionMode
 
 
-def traced(function: Callable, *args: object, decompositions: Mapping | None = None) -> GraphModule:
-    """The same operations without the Python that led to them, and convolutions as the products that they are.
+def traced(
+    function: Callable,
+    *args: object,
+    decompositions: Mapping | None = None,
+) -> GraphModule:
+    """The same operations as a graph, without the Python that led to them; call it like `function`.
 
-    args: what the function is traced with, tensors in tuples and mappings as deep as you like;
-    the graph takes tensors of the same shapes. decompositions: what to write in place of an
-    operation, as in `torch._decomp.get_decompositions`.
+    Convolutions become products with unfolded images. What Python decides on the way is decided
+    once, for these arguments, so the graph takes tensors of the same shapes.
+
+    args: what the function is traced with, tensors in tuples and mappings as deep as you like.
+    decompositions: what to write instead of an operation, as `torch._decomp.get_decompositions`
+    returns it.
     """
+
+    def anonymous(*args: object) -> object:  # make_fx would count the self of a method under vmap
+        return function(*args)
+
+    trace = make_fx(anonymous, decomposition_table=dict(decompositions or {}))
     with _Unfolded():
-        graph = make_fx(
-            lambda *args: function(*args), decomposition_table=dict(decompositions or {})
-        )(*args)
+        graph = trace(*args)
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph
 
 
 class _Unfolded(TorchFunctionMode):
-    """Convolutions as products with unfolded images: each run has weights of its own, for which they are faster."""
+    """Convolutions as products: each run has its own weights, and then products are faster."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        if (
-            function is not torch.conv2d
-            or kwargs
-            or len(args) < 7
-            or args[6] != 1
-            or isinstance(args[4], str)
-        ):
-            return function(*args, **(kwargs or {}))
-        x, weight, bias, stride, padding, dilation, _ = args
-        size = weight.shape[-2:]
-        patches = unfold(x, size, dilation, padding, stride)
-        height = (x.shape[-2] + 2 * padding[0] - dilation[0] * (size[0] - 1) - 1) // stride[0] + 1
-        z = (weight.flatten(1) @ patches).unflatten(-1, (height, -1))
+        if function is torch.conv2d and not kwargs and self.applies(args):
+            return self.convolve(*args[:6])
+        return function(*args, **(kwargs or {}))
+
+    @staticmethod
+    def applies(args: tuple) -> bool:
+        """Whether these are all seven arguments of conv2d, padding in numbers, one group."""
+        if len(args) < 7:
+            return False
+        padding = args[4]
+        groups = args[6]
+        return groups == 1 and not isinstance(padding, str)
+
+    @staticmethod
+    def convolve(
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: tuple[int, int],
+        padding: tuple[int, int],
+        dilation: tuple[int, int],
+    ) -> Tensor:
+        """conv2d with these arguments as one product of the weight and the patches of x."""
+        kernel = weight.shape[-2:]
+        patches = unfold(x, kernel, dilation, padding, stride)
+        reach = dilation[0] * (kernel[0] - 1)
+        free = x.shape[-2] + 2 * padding[0] - reach - 1
+        height = free // stride[0] + 1
+        z = weight.flatten(1) @ patches
+        z = z.unflatten(-1, (height, -1))
         return z if bias is None else z + bias[:, None, None]

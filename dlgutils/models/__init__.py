@@ -1,21 +1,16 @@
 """The networks under attack, their initialisers, and dropout whose mask is a named tensor."""
 
-from dlgutils.models.networks import (
-    MLP,
+from dlgutils.models.dropout import (
     Dropout,
-    LeNet,
-    SmoothReLU,
     active_dropouts,
     draw_masks,
     dropouts,
     expose_dropout,
-    init_default,
-    init_uniform,
-    lenet,
-    mlp,
-    smooth_relu,
-    weights,
 )
+from dlgutils.models.initialise import init_default, init_uniform, weights
+from dlgutils.models.modules import observe, replace_module
+from dlgutils.models.networks import MLP, LeNet, lenet, mlp
+from dlgutils.models.smooth_relu import SmoothReLU, smooth_relu
 
 __all__ = [
     "MLP",
@@ -30,6 +25,8 @@ __all__ = [
     "init_uniform",
     "lenet",
     "mlp",
+    "observe",
+    "replace_module",
     "smooth_relu",
     "weights",
 ]

@@ -1,7 +1,6 @@
-"""Looking into any model: which modules a forward pass calls, and putting another in a module's place."""
+"""Looking into any model: which modules a forward pass calls, and replacing one of them."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -13,45 +12,46 @@ class Call(NamedTuple):
 
     name: str
     module: nn.Module
-    input: Tensor  # the first argument
+    input: Tensor | None  # the first argument; None: it was called without any
     output: Tensor
 
 
 def observe(model: nn.Module, x: Tensor) -> tuple[list[Call], Tensor]:
     """The calls of all modules without children, in order, and the output, in one forward pass.
 
-    x: a batch of images. No gradients are recorded; hooks are removed even if the pass fails. Raises
-    what the model raises.
+    x: a batch of images. Nothing is copied, so a module that works in place changes the tensors of
+    the calls before it. No gradients are recorded, and the hooks are removed even if the pass
+    fails. Raises what the model raises.
     """
     calls: list[Call] = []
-    with torch.no_grad(), _hooks(model, calls):
-        output = model(x)
+    handles = []
+    for name, module in model.named_modules():
+        has_children = any(True for _ in module.children())
+        if not has_children:
+            hook = _append_to(calls, name)
+            handles.append(module.register_forward_hook(hook, with_kwargs=True))
+    try:
+        with torch.no_grad():
+            output = model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
     return calls, output
 
 
 def replace_module(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
     """Put `new` wherever the model has `old`, under each of its names; changes the model."""
-    names = [name for name, m in model.named_modules(remove_duplicate=False) if m is old]
-    for name in names:
-        parent, _, child = name.rpartition(".")
-        setattr(model.get_submodule(parent), child, new)
+    modules = list(model.named_modules(remove_duplicate=False))
+    for name, module in modules:
+        if module is old:
+            parent, _, child = name.rpartition(".")
+            setattr(model.get_submodule(parent), child, new)
 
 
-@contextmanager
-def _hooks(model: nn.Module, calls: list[Call]) -> Iterator[None]:
-    hooks = []
-    for name, module in model.named_modules():
-        if next(module.children(), None) is None:
-            hooks.append(module.register_forward_hook(_noting(name, calls)))
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
+def _append_to(calls: list[Call], name: str) -> Callable:
+    def hook(module: nn.Module, args: tuple, kwargs: dict, output: Tensor) -> None:
+        arguments = (*args, *kwargs.values())
+        first = arguments[0] if arguments else None
+        calls.append(Call(name, module, first, output))
 
-
-def _noting(name: str, calls: list[Call]):
-    def note(module: nn.Module, arguments: tuple, output: Tensor) -> None:
-        calls.append(Call(name, module, arguments[0], output))
-
-    return note
+    return hook

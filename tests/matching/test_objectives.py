@@ -19,17 +19,17 @@ def test_squared_norm_adds_up_over_all_tensors():
 @pytest.mark.parametrize(
     ("distance", "value"), [(objectives.squared_error, 25), (objectives.relative_squared_error, 1)]
 )
-def test_distance_of_the_zero_gradient(distance, value):
+def test_distance_of_the_zero_gradient_is_known(distance, value):
     assert distance(ZERO, TARGET) == value
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
-def test_only_the_same_gradient_is_at_distance_zero(distance):
+def test_distance_is_zero_only_for_the_same_gradient(distance):
     assert distance(TARGET, TARGET) == 0
     assert distance({**TARGET, "bias": torch.tensor([4.5])}, TARGET) > 0
 
 
-def test_the_relative_error_has_no_unit():
+def test_relative_squared_error_has_no_unit():
     small = {name: 1e-3 * t for name, t in TARGET.items()}
     guess = {name: 1.5 * t for name, t in TARGET.items()}
     small_guess = {name: 1.5 * t for name, t in small.items()}
@@ -37,23 +37,21 @@ def test_the_relative_error_has_no_unit():
     assert objectives.relative_squared_error(small_guess, small).isclose(expected)
 
 
-def test_the_slope_is_twice_the_difference():
+def test_squared_error_has_twice_the_difference_as_slope():
     slope = grad(objectives.squared_error)(ZERO, TARGET)
     assert all(slope[name].equal(-2 * TARGET[name]) for name in TARGET)
 
 
-def test_the_cosine_distance_sees_angles_only():
+def test_cosine_distance_sees_angles_only():
     guess = {"weight": torch.tensor([[0.0, 2.0]]), "bias": torch.tensor([0.0])}
     assert objectives.cosine_distance(guess, TARGET) == 1
-    assert objectives.cosine_distance(
-        {name: -3 * t for name, t in TARGET.items()}, TARGET
-    ).item() == pytest.approx(2)
-    assert objectives.cosine_distance(
-        {name: 7 * t for name, t in TARGET.items()}, TARGET
-    ).item() == pytest.approx(0, abs=1e-12)
+    opposite = {name: -3 * t for name, t in TARGET.items()}
+    parallel = {name: 7 * t for name, t in TARGET.items()}
+    assert objectives.cosine_distance(opposite, TARGET).item() == pytest.approx(2)
+    assert objectives.cosine_distance(parallel, TARGET).item() == pytest.approx(0, abs=1e-12)
 
 
-def test_the_cosine_distance_keeps_its_digits_at_small_angles():
+def test_cosine_distance_keeps_its_digits_at_small_angles():
     """1 − cos of an angle of 1e-5 is 5e-11, far below what 1 − x can hold in float32."""
     turned = {"weight": torch.tensor([[3.0, 5e-5]]), "bias": torch.tensor([4.0])}
     assert objectives.cosine_distance(turned, TARGET).item() == pytest.approx(5e-11, rel=0.01)
@@ -68,7 +66,7 @@ def test_total_variation_counts_steps():
 
 
 @pytest.mark.parametrize("distance", SQUARES)
-def test_under_vmap_each_run_has_its_own(distance):
+def test_distance_under_vmap_is_that_of_each_run(distance):
     guesses = {name: torch.stack([t, 0 * t]) for name, t in TARGET.items()}
     targets = {name: torch.stack([t, t]) for name, t in TARGET.items()}
     assert vmap(distance)(guesses, targets).tolist() == [0, distance(ZERO, TARGET)]
