@@ -76,6 +76,7 @@ class Optimizer(NamedTuple):
     name: str
     init: Callable[[Tensor], Any]
     update: Callable[[Any, Tensor, Tensor], Any]
+    settings: Mapping[str, Any] = MappingProxyType({})
 
 
 class Transform(NamedTuple):

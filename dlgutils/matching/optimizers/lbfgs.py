@@ -41,6 +41,14 @@ def adam(
     value of every unknown; what steps outside is put on the border. patience: evaluations without progress, a value lower
     by 1e-4 of itself, after which the step of the run becomes a tenth; None: it stays.
     """
+    settings = {
+        "lr": lr,
+        "betas": betas,
+        "eps": eps,
+        "signed": signed,
+        "box": box,
+        "patience": patience,
+    }
     _positive(lr=lr, **({} if patience is None else {"patience": patience}))
     low, high = (-torch.inf, torch.inf) if box is None else box
     if not low < high:
@@ -78,7 +86,7 @@ def adam(
         )
         return AdamState(held, trial, alive, mean, square, tick, now, lowest, waited)
 
-    return Optimizer("signed adam" if signed else "adam", init, update)
+    return Optimizer("signed adam" if signed else "adam", init, update, settings)
 
 
 class Memory(NamedTuple):
@@ -143,7 +151,9 @@ def lbfgs(*, history: int = 100, line_search: bool = True) -> Optimizer:
         step = _column(torch.where(state.alive, state.t, 0)) * state.direction
         return state._replace(trial=state.z + step)
 
-    return Optimizer("lbfgs" if line_search else "lbfgs without line search", init, update)
+    settings = {"history": history, "line_search": line_search}
+    name = "lbfgs" if line_search else "lbfgs without line search"
+    return Optimizer(name, init, update, settings)
 
 
 def _backtrack(state: LbfgsState, value: Tensor, slope: Tensor) -> LbfgsState:
