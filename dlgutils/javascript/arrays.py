@@ -34,7 +34,14 @@ def total(
     dims: Dims = None,
     *_: object,
 ) -> View:
-    """Sums over some axes, or over all of them."""
+    """Sums over some axes.
+
+    Args:
+        program: the function that is being written.
+        shape: of the result.
+        a: what is summed.
+        dims: the axes; None or none: all of them.
+    """
     axes = range(len(a.shape))
     if dims:
         axes = [axes[d] for d in dims]
@@ -48,7 +55,7 @@ def mean(
     dims: Dims = None,
     *_: object,
 ) -> View:
-    """Means over some axes, or over all of them."""
+    """Means over some axes; the arguments are those of `total`."""
     sums = total(program, shape, a, dims)
     terms = a.entries // max(1, sums.entries)
     return program.elementwise("{0} / {1}", shape, sums, terms)
@@ -59,6 +66,12 @@ def product(program: Program, shape: Shape, a: View, b: View) -> View:
 
     The kernel wants the rows of b without gaps. Where they have some it computes (bᵀ aᵀ)ᵀ, if the
     columns of a have none, and otherwise copies the smaller of the two matrices.
+
+    Args:
+        program: the function that is being written.
+        shape: of the result.
+        a: (..., rows, inner), the left factor.
+        b: (..., inner, columns), the right factor.
     """
     if b.has_dense_rows:
         return _multiply(program, shape, a, b)

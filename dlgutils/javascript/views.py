@@ -65,7 +65,14 @@ def permute(a: View, shape: Shape, order: Sequence[int]) -> View:
 
 
 def swap(a: View, shape: Shape, d: int = 0, e: int = -1) -> View:
-    """Two axes exchanged; without axes nothing happens."""
+    """Two axes exchanged; without axes nothing happens.
+
+    Args:
+        a: the view.
+        shape: of the result.
+        d: one of the axes.
+        e: the other one.
+    """
     if not shape:
         return a
     order = list(range(len(shape)))
@@ -84,10 +91,19 @@ def cut(
     shape: Shape,
     dim: int = 0,
     start: int | None = None,
-    _end: int | None = None,
+    end: int | None = None,
     step: int = 1,
 ) -> View:
-    """Every step-th entry of one axis, from a start that counts from the end if it is negative."""
+    """Every step-th entry of one axis.
+
+    Args:
+        a: the view.
+        shape: of the result.
+        dim: the axis.
+        start: where it begins, from the end if negative; None: at 0.
+        end: where it ends, which the shape says already.
+        step: how far it is to the next entry.
+    """
     start = start or 0
     if start < 0:
         start = max(0, start + a.shape[dim])
@@ -98,7 +114,14 @@ def cut(
 
 
 def select(a: View, shape: Shape, dim: int, index: int) -> View:
-    """One entry of an axis, which disappears."""
+    """One entry of an axis, which disappears.
+
+    Args:
+        a: the view.
+        shape: of the result.
+        dim: the axis.
+        index: of the entry, from the end if negative.
+    """
     index %= a.shape[dim]
     strides = list(a.strides)
     step = strides.pop(dim)
