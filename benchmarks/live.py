@@ -1,8 +1,9 @@
-"""How long does a reader of the page wait? The lab's own worker in Chromium, on the twelve photographs, one after the other.
+"""How long does a reader of the page wait? The lab's worker, in Chromium, on twelve photographs.
 
-Photograph k has seed k, which draws weights and mask; every run has a new worker, and its clock starts before that. The
-errors are those of the pictures that the worker shows, at most one in 50 ms, so that "to MSE < 1e-2" is what a reader sees:
-the search was there a little earlier. `python -m benchmarks.live` prints a Markdown table and PyTorch's speed (2 minutes).
+Photograph k has seed k, which draws weights and mask; every run has a new worker, and its clock
+starts before that. The errors are those of the pictures that the worker shows, at most one in
+50 ms, so that "to MSE < 1e-2" is what a reader sees: the search was there a little earlier.
+`python -m benchmarks.live` prints a Markdown table and PyTorch's speed (2 minutes).
 """
 
 from collections.abc import Iterator, Sequence
@@ -36,7 +37,7 @@ WATCH = """([script, settings, truth]) => new Promise((resolve, reject) => {
     const began = performance.now();
     const worker = new Worker(URL.createObjectURL(new Blob([script], { type: "text/javascript" })));
     const error = (x) => x.reduce((sum, v, k) => sum + (v - truth[k]) ** 2, 0) / x.length;
-    const heard = {
+    const handlers = {
         shared(message) { read = message; },
         frame({ evaluation, seconds, x }) {
             const waited = (performance.now() - began) / 1000;
@@ -45,12 +46,13 @@ WATCH = """([script, settings, truth]) => new Promise((resolve, reject) => {
         done({ x, logits }) {
             worker.terminate();
             const label = logits ? logits.indexOf(Math.max(...logits)) : read.label;
-            const mask = read.maskRead && read.maskRead.every((m, k) => m > 0 === read.mask[k] > 0);
+            const agrees = (m, k) => m > 0 === read.mask[k] > 0;
+            const mask = read.maskRead && read.maskRead.every(agrees);
             resolve({ shown, mse: error(x), label, mask });
         },
         failed({ message }) { reject(message); },
     };
-    worker.onmessage = ({ data }) => heard[data.kind](data);
+    worker.onmessage = ({ data }) => handlers[data.kind](data);
     worker.onerror = (error) => reject(error.message);
     worker.postMessage({ ...settings, image: Float32Array.from(truth) });
 })"""
@@ -77,10 +79,10 @@ CASES = (
 
 
 class Run(NamedTuple):
-    """What the page showed of one attack; where the picture never came, `evaluations` and `seconds` are None."""
+    """What the page showed of one attack."""
 
     recovered: bool
-    evaluations: int | None
+    evaluations: int | None  # until the picture came; None if it never did
     seconds: float | None
     speed: float  # evaluations a second, from the attack's first on
     label: bool
@@ -91,10 +93,20 @@ def watched(page: Page, case: Case, k: int) -> Run:
     """The attack of a case on photograph k."""
     x, y = data.photos()
     label = int(y[k])
-    settings = {"attack": case.attack, "label": label, "noise": 0, "seed": k, "elsewhere": False}
-    settings |= {"weights": case.weights, "rate": case.rate, "steps": case.steps}
-    found = page.evaluate(WATCH, [javascript.worker_source(), settings, x[k].flatten().tolist()])
-    first = next((picture for picture in found["shown"] if picture["mse"] < SUCCESS), {})
+    settings = {
+        "attack": case.attack,
+        "weights": case.weights,
+        "rate": case.rate,
+        "steps": case.steps,
+        "label": label,
+        "noise": 0,
+        "seed": k,
+        "elsewhere": False,
+    }
+    truth = x[k].flatten().tolist()
+    found = page.evaluate(WATCH, [javascript.worker_source(), settings, truth])
+    recognisable = (shown for shown in found["shown"] if shown["mse"] < SUCCESS)
+    first = next(recognisable, {})
     return Run(
         recovered=found["mse"] < SUCCESS,
         evaluations=first.get("evaluation"),
@@ -108,26 +120,37 @@ def watched(page: Page, case: Case, k: int) -> Run:
 def row(case: Case, runs: Sequence[Run]) -> tuple[str, ...]:
     """A row of the table."""
     there = [run for run in runs if run.seconds is not None]
+    masks = [run.mask for run in runs if run.mask is not None]
     return (
         case.attack,
         case.weights,
         f"{case.rate:g}",
         str(case.steps),
-        rate(run.recovered for run in runs),
+        rate([run.recovered for run in runs]),
         spread([run.evaluations for run in there], "{:.0f}"),
         spread([run.seconds for run in there], "{:.2f}"),
         f"{median(run.speed for run in runs):.0f}",
-        rate(run.label for run in runs),
-        "–" if runs[0].mask is None else rate(run.mask for run in runs),
+        rate([run.label for run in runs]),
+        rate(masks) if masks else "–",
     )
 
 
-def rate(successes: Iterator[bool]) -> str:
-    return str(metrics.success_rate(torch.tensor(list(successes))))
+def rows(page: Page, cases: Sequence[Case], photos: int) -> Iterator[tuple[str, ...]]:
+    """The rows of the table, as they come."""
+    for case in cases:
+        yield row(case, [watched(page, case, k) for k in range(photos)])
+
+
+def rate(successes: Sequence[bool]) -> str:
+    """How many of them, with an interval."""
+    return str(metrics.success_rate(torch.tensor(successes)))
 
 
 def spread(values: Sequence[float], style: str) -> str:
-    return f"{style.format(median(values))} ({style.format(max(values))})" if values else "–"
+    """The median, and the largest in brackets."""
+    if not values:
+        return "–"
+    return f"{style.format(median(values))} ({style.format(max(values))})"
 
 
 def main(cases: Sequence[Case] = CASES, photos: int = 12) -> None:
@@ -137,12 +160,10 @@ def main(cases: Sequence[Case] = CASES, photos: int = 12) -> None:
         browser = launch(playwright)
         print(f"Chromium {browser.version}")
         page = browser.new_page()
-        rows = (row(case, [watched(page, case, k) for k in range(photos)]) for case in cases)
-        speed.table(f"The lab on {photos} photographs", HEAD, rows)
+        speed.table(f"The lab on {photos} photographs", HEAD, rows(page, cases, photos))
         browser.close()
-    print(
-        f"\nPyTorch {torch.__version__}, one run: {1000 / speed.ours(1, 'cpu'):.0f} evaluations a second"
-    )
+    per_second = 1000 / speed.ours(1, "cpu")
+    print(f"\nPyTorch {torch.__version__}, one run: {per_second:.0f} evaluations a second")
 
 
 if __name__ == "__main__":

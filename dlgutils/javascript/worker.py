@@ -1,133 +1,124 @@
-"""The book's attacks as a script for a page: what PyTorch would do, in JavaScript, for a reader without a kernel."""
+"""The book's attacks as a script for a page, for a reader who has no kernel."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
+from typing import Any
 
-import torch
-from torch import Generator, Tensor
-from torch.func import grad_and_value
+from torch import nn
 
-from dlgutils import attacks, data, federated, models
-from dlgutils.javascript import translate
-from dlgutils.matching.problem import objective
-from dlgutils.types import Attack, Guess, Tensors, nothing
+from dlgutils import attacks
+from dlgutils.javascript import page_functions
+from dlgutils.javascript.bundle import bundle
+from dlgutils.javascript.page_functions import MASK, MODEL, Example
+from dlgutils.javascript.translate import STATIC, Function, compile
+from dlgutils.types import Attack, Optimizer, nothing
 
 ATTACKS = (attacks.idlg, attacks.mask_reading, attacks.dlg, attacks.idlg_fresh_masks)
 """The recipes that a page can run."""
 
-_WORKER = Path(__file__).parent / "static" / "worker.js"
-with torch.random.fork_rng(devices=[]):  # an import draws nothing from the global generator
-    _MODEL = models.lenet(dropout=0.5)  # weights and rate do not matter: both come from outside
-_MASK = "dropout.mask"
 _WIDE = 0.5  # the bound of models.init_uniform
+_SETTINGS = {"lbfgs": {"history"}, "adam": {"lr", "betas", "eps"}}
+"""The optimisers of optimizers.js, and the settings that they honour."""
+
+_FIXED = {"line_search": True, "signed": False, "box": None, "patience": None}
+"""The settings that they have in this way only."""
 
 
 @cache
 def worker_source() -> str:
-    """The source of a worker that attacks a `models.lenet` of 3×32×32 images and 12 classes with any of `ATTACKS`.
+    """The source of a worker that runs any of `ATTACKS` on a LeNet of 3×32×32 images, 12 classes.
 
-    It is generated from the graphs of `federated.gradient` and `matching.objective`; written by hand are the optimisers, the
-    random numbers, and the rules by which label and mask are read. Takes a few seconds, once.
+    Takes a few seconds, once; see `compile_attacks`.
     """
-    generator = Generator().manual_seed(0)
-    shared = federated.share(_MODEL, data.photos("cat"), generator)
-    transform = attacks.idlg.transform
-    x = transform.encode(torch.full(shared.x_shape, 0.5))
-    mask, y = models.draw_masks(_MODEL, 1, generator)[_MASK], torch.full((1, 12), 1 / 12)
-    functions: dict[str, tuple[Callable[[Tensors], Tensors], Tensors]] = {
-        "share": (_gradient, {"x": x, "y": y, "mask": mask, **_named("weights", shared.weights)}),
-        "picture": (lambda t: {"x": transform.decode(t["x"])}, {"x": x}),
+    return compile_attacks(ATTACKS)
+
+
+def compile_attacks(recipes: Sequence[Attack]) -> str:
+    """The source of a worker that runs any of these attacks on a `models.lenet` for photographs.
+
+    It is generated from the graphs of `federated.gradient` and `matching.objective`. Written by
+    hand are the optimisers, the random numbers, and the rules by which label and mask are read.
+
+    recipes: some of `ATTACKS`, or copies of them with another name, distance, prior or optimizer.
+
+    Raises NotImplementedError for an optimiser or an operation that a page does not have.
+    """
+    example = page_functions.example()
+    functions: dict[str, Function] = {
+        "share": page_functions.client_gradient(example),
+        "picture": page_functions.picture(attacks.idlg.transform, example),
     }
-    objectives: dict[object, str] = {}
-    described = {}
-    for attack in ATTACKS:
-        what = (attack.decode, attack.distance, attack.prior, attack.transform)
-        name = objectives.setdefault(what, f"objective{len(objectives)}")
-        inferred = attack.infer(_MODEL, shared)
-        unknowns = _page_tensors(attack.start(_MODEL, shared, generator))
-        known = {"mask": mask} if "logits" in unknowns else {"mask": mask, "logits": y.log()}
-        shared_tensors = {
-            **_named("weights", shared.weights),
-            **_named("gradient", shared.gradient),
-        }
-        functions[name] = (
-            _slopes(attack, tuple(unknowns), tuple(known)),
-            {**unknowns, **known, **shared_tensors},
-        )
-        described[attack.name] = {
-            "objective": name,
-            "unknowns": {key: t.numel() for key, t in unknowns.items()},
-            "readsLabel": inferred.y is not None,
-            "readsMask": _MASK in inferred.masks,
-            "draws": attack.draw is not nothing,
-            "optimizer": attack.optimizer.name,
-        }
+    objectives: dict[tuple, str] = {}
+    descriptions = {}
+    for attack in recipes:
+        description = describe_attack(attack, example)
+        unknowns = tuple(description["unknowns"])
+        same = (attack.decode, attack.distance, attack.prior, attack.transform, unknowns)
+        if same not in objectives:
+            name = f"objective{len(objectives)}"
+            objectives[same] = name
+            functions[name] = page_functions.loss_and_slopes(attack, unknowns, example)
+        descriptions[attack.name] = {"objective": objectives[same], **description}
     network = {
-        "parameters": _parameters(),
-        "features": mask.numel(),
-        "classes": y.numel(),
-        "attacks": described,
+        "parameters": describe_parameters(MODEL),
+        "features": example.mask.numel(),
+        "classes": example.shared.classes,
+        "attacks": descriptions,
     }
-    script = _WORKER.read_text(encoding="utf-8")
-    return f"{translate.compile(functions)}\nconst network = {json.dumps(network)};\n\n{script}"
+    facts = f"const network = {json.dumps(network)};\n"
+    return "\n".join([compile(functions), facts, bundle(STATIC / "worker.js")])
 
 
-def _gradient(t: Tensors) -> Tensors:
-    return federated.gradient(_part(t, "weights"), _MODEL, t["x"], t["y"], {_MASK: t["mask"]})
+def describe_attack(attack: Attack, example: Example) -> dict[str, Any]:
+    """What worker.js needs to know of an attack, apart from its objective; for JSON.
 
-
-def _slopes(
-    attack: Attack, unknowns: tuple[str, ...], known: tuple[str, ...]
-) -> Callable[[Tensors], Tensors]:
-    """The matching loss as "value", and its slope in each unknown as "slope.x" and so on."""
-
-    def function(t: Tensors) -> Tensors:
-        given = _guess({key: t[key] for key in known})
-
-        def loss(guess: Tensors) -> Tensor:
-            weights, gradient = _part(t, "weights"), _part(t, "gradient")
-            return objective(_MODEL, attack, _guess(guess), given, weights, gradient)
-
-        slopes, value = grad_and_value(loss)({key: t[key] for key in unknowns})
-        return {"value": value, **_named("slope", slopes)}
-
-    return function
-
-
-def _page_tensors(guess: Guess) -> Tensors:
-    """The tensors of a guess as the page calls them: x, logits and mask."""
-    tensors = {"x": guess.x, "logits": guess.y, "mask": guess.masks.get(_MASK)}
-    return {name: tensor for name, tensor in tensors.items() if tensor is not None}
-
-
-def _guess(tensors: Tensors) -> Guess:
-    """The guess of tensors that the page calls so; a label that is known has logits 0 and −∞."""
-    masks = {_MASK: tensors["mask"]} if "mask" in tensors else {}
-    return Guess(tensors.get("x"), tensors.get("logits"), masks)
-
-
-def _parameters() -> list[tuple[str, int, dict[str, float]]]:
-    """Name, size and the bound of the uniform draw of every parameter, under both initialisations of the book."""
-    layers = dict(_MODEL.named_modules())
-    return [
-        (
-            name,
-            p.numel(),
-            {"default": layers[name.rpartition(".")[0]].weight[0].numel() ** -0.5, "wide": _WIDE},
-        )
-        for name, p in _MODEL.named_parameters()
-    ]
-
-
-def _named(prefix: str, tensors: Tensors) -> Tensors:
-    return {f"{prefix}.{name}": t for name, t in tensors.items()}
-
-
-def _part(tensors: Tensors, prefix: str) -> Tensors:
+    Raises NotImplementedError as `describe_optimizer` does.
+    """
+    start = page_functions.to_page(attack.start(MODEL, example.shared, None))
+    inferred = attack.infer(MODEL, example.shared)
     return {
-        name.removeprefix(f"{prefix}."): t
-        for name, t in tensors.items()
-        if name.startswith(f"{prefix}.")
+        "unknowns": {name: tensor.numel() for name, tensor in start.items()},
+        "readsLabel": inferred.y is not None,
+        "readsMask": MASK in inferred.masks,
+        "draws": attack.draw is not nothing,
+        "optimizer": describe_optimizer(attack.optimizer),
     }
+
+
+def describe_optimizer(optimizer: Optimizer) -> dict[str, Any]:
+    """Name and settings of an optimiser as optimizers.js takes them; for JSON.
+
+    Raises NotImplementedError for an optimiser, or a setting, that a page does not have.
+    """
+    name, settings = optimizer.name, dict(optimizer.settings)
+    remedy = (
+        "a page has optimizers.lbfgs(history=...) and optimizers.adam(lr=..., betas=..., eps=...); "
+        "take one of them, or run the attack in Python with invert"
+    )
+    if name not in _SETTINGS:
+        raise NotImplementedError(f"a page has no optimiser {name!r}; {remedy}")
+    for setting, only in _FIXED.items():
+        if settings.pop(setting, only) != only:
+            value = optimizer.settings[setting]
+            raise NotImplementedError(f"a page has no {name} with {setting}={value!r}; {remedy}")
+    if settings.keys() != _SETTINGS[name]:
+        raise NotImplementedError(
+            f"the {name} of a page takes the settings {sorted(_SETTINGS[name])}, "
+            f"got {sorted(settings)}; {remedy}"
+        )
+    return {"name": name, "settings": settings}
+
+
+def describe_parameters(model: nn.Module) -> list[tuple[str, int, dict[str, float]]]:
+    """Name and size of each parameter, and the bounds of its uniform draw; for JSON.
+
+    The bounds are those of the two initialisations of the book, "default" and "wide".
+    """
+    described = []
+    for name, parameter in model.named_parameters():
+        layer = model.get_submodule(name.rpartition(".")[0])
+        inputs = layer.weight[0].numel()
+        bounds = {"default": inputs**-0.5, "wide": _WIDE}
+        described.append((name, parameter.numel(), bounds))
+    return described

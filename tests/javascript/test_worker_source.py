@@ -1,0 +1,91 @@
+"""What the page is told of the attacks: optimisers with their settings, bounds, starts."""
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+
+from dlgutils import attacks, data, federated, javascript, models
+from dlgutils.javascript import worker
+from dlgutils.matching.optimizers import adam, lbfgs
+from dlgutils.types import Optimizer
+
+
+def network(source):
+    """What the source says of the network and of the attacks."""
+    return json.loads(re.search(r"^const network = (.*);$", source, re.MULTILINE)[1])
+
+
+def test_worker_source_describes_every_attack():
+    described = network(javascript.worker_source())
+    assert (described["features"], described["classes"]) == (768, 12)
+    assert list(described["attacks"]) == [attack.name for attack in javascript.ATTACKS]
+    said = {
+        name: (a["objective"], [*a["unknowns"]], a["readsLabel"], a["readsMask"], a["draws"])
+        for name, a in described["attacks"].items()
+    }
+    assert said == {
+        "iDLG": ("objective0", ["x"], True, False, False),
+        "iDLG, mask read": ("objective0", ["x"], True, True, False),
+        "DLG": ("objective1", ["x", "logits"], False, False, False),
+        "iDLG, fresh masks": ("objective0", ["x"], True, False, True),
+    }
+    assert described["attacks"]["DLG"]["unknowns"] == {"x": 3072, "logits": 12}
+
+
+def test_worker_source_passes_the_optimisers_with_their_settings():
+    described = network(javascript.worker_source())["attacks"]
+    assert described["iDLG"]["optimizer"] == {"name": "lbfgs", "settings": {"history": 100}}
+    assert described["iDLG, fresh masks"]["optimizer"] == {
+        "name": "adam",
+        "settings": {"lr": 0.1, "betas": [0.9, 0.999], "eps": 1e-8},
+    }
+
+
+def test_compile_attacks_passes_settings_that_were_changed():
+    short = replace(attacks.idlg, name="short", optimizer=lbfgs(history=5))
+    described = network(worker.compile_attacks([short]))["attacks"]
+    assert described["short"]["optimizer"] == {"name": "lbfgs", "settings": {"history": 5}}
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "said"),
+    [
+        (lbfgs(line_search=False), r"no .*(without line search|line_search=False)"),
+        (adam(signed=True), r"no .*(signed adam|signed=True)"),
+        (adam(box=(0, 1)), r"no adam with box=\(0, 1\)"),
+        (adam(patience=800), r"no adam with patience=800"),
+        (Optimizer("newton", None, None), r"no optimiser 'newton'"),
+        (Optimizer("lbfgs", None, None), r"takes the settings \['history'\], got \[\]"),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_compile_attacks_refuses_what_the_page_does_not_implement(optimizer, said):
+    """Otherwise it would run as if the setting were not there."""
+    attack = replace(attacks.idlg, optimizer=optimizer)
+    with pytest.raises(NotImplementedError, match=f"{said}.*take one of them, or .* invert"):
+        worker.compile_attacks([attack])
+
+
+@pytest.mark.parametrize("attack", javascript.ATTACKS, ids=lambda attack: attack.name)
+def test_attacks_start_at_zero(seeded, attack):
+    """The page starts from zeros."""
+    model = models.init_default(models.lenet(), seeded(0))
+    shared = federated.share(model, data.photos("cat"))
+    start = attack.start(model, shared, None)
+    assert attack.transform.encode(start.x).abs().max() < 1e-6
+    assert start.y is None or not start.y.any()
+
+
+@pytest.mark.parametrize(
+    ("init", "kind"), [(models.init_default, "default"), (models.init_uniform, "wide")]
+)
+def test_describe_parameters_has_the_bounds_of_pytorchs_draws(seeded, init, kind):
+    """The largest of many draws lies just below the bound."""
+    drawn = [models.weights(init(models.lenet(), seeded(k))) for k in range(40)]
+    for name, size, bounds in worker.describe_parameters(models.lenet()):
+        assert drawn[0][name].numel() == size
+        largest = torch.stack([weights[name].abs().max() for weights in drawn]).max()
+        assert 0.95 * bounds[kind] < largest <= bounds[kind]
