@@ -4,6 +4,7 @@ from pathlib import Path
 
 import anywidget
 from torch import Tensor
+from traitlets import TraitType
 
 from dlgutils.javascript.bundle import bundle
 
@@ -14,6 +15,11 @@ class Widget(anywidget.AnyWidget):
     """A widget in the book's look."""
 
     _css = STATIC / "widgets.css"
+
+
+def synced(trait: TraitType) -> TraitType:
+    """The trait, kept the same in the page and in the kernel."""
+    return trait.tag(sync=True)
 
 
 def front_end(name: str) -> str:

@@ -6,7 +6,7 @@ from torch import Tensor
 from traitlets import Bool, Bytes, Int, List, Unicode
 
 from dlgutils.types import Result
-from dlgutils.widgets.base import Widget, as_bytes, front_end
+from dlgutils.widgets.base import Widget, as_bytes, front_end, synced
 from dlgutils.widgets.scenes import build_scene, check_scenes
 
 
@@ -15,27 +15,27 @@ class Film(Widget):
 
     _esm = front_end("film")
     # [height, width, channels] of every picture
-    shape = List().tag(sync=True)
+    shape = synced(List())
     # the client's image, shown beside the reconstruction; empty for none
-    truth = Bytes().tag(sync=True)
+    truth = synced(Bytes())
     # names of what the scenes differ in, one selector each
-    axes = List().tag(sync=True)
+    axes = synced(List())
     # [scene][axis]: its place on each axis, in words
-    scenes = List().tag(sync=True)
+    scenes = synced(List())
     # [scene][frame]: what the picture shows, in words
-    captions = List().tag(sync=True)
+    captions = synced(List())
     # [scene]: bytes of its pictures, one after the other, compressed (zlib)
-    frames = List().tag(sync=True)
+    frames = synced(List())
     # [scene][frame]: how many evaluations came before the picture
-    evaluations = List().tag(sync=True)
+    evaluations = synced(List())
     # what the curve shows: "RMSE" or "matching loss"
-    measure = Unicode().tag(sync=True)
+    measure = synced(Unicode())
     # [scene][frame]: that number; None where there is none that is finite
-    errors = List().tag(sync=True)
+    errors = synced(List())
     # by itself, once, when it comes into view
-    play = Bool(False).tag(sync=True)
-    scene = Int(0).tag(sync=True)
-    frame = Int(0).tag(sync=True)
+    play = synced(Bool(False))
+    scene = synced(Int(0))
+    frame = synced(Int(0))
 
     def __repr__(self) -> str:
         """What is printed where widgets cannot be shown."""

@@ -8,7 +8,7 @@ from traitlets import Bytes, Dict, Enum, Float, Int, List, Unicode
 
 from dlgutils import data, javascript
 from dlgutils.types import Result
-from dlgutils.widgets.base import Widget, as_bytes, front_end
+from dlgutils.widgets.base import Widget, as_bytes, front_end, synced
 from dlgutils.widgets.kernel import run_attack
 
 # evaluations after which the lab shows any photograph, by weights
@@ -25,28 +25,28 @@ class Lab(Widget):
 
     _esm = front_end("lab")
     # the engine of the page: a worker's source, compressed (zlib)
-    script = Bytes().tag(sync=True)
+    script = synced(Bytes())
     # names, which are the classes too
-    photos = List().tag(sync=True)
+    photos = synced(List())
     # the photographs, one after the other, compressed
-    images = Bytes().tag(sync=True)
+    images = synced(Bytes())
     # names
-    attacks = List().tag(sync=True)
+    attacks = synced(List())
     # empty for a picture of the reader's own
-    photo = Unicode().tag(sync=True)
-    label = Unicode().tag(sync=True)
-    weights = Enum(["default", "wide"], "default").tag(sync=True)
+    photo = synced(Unicode())
+    label = synced(Unicode())
+    weights = synced(Enum(["default", "wide"], "default"))
     # of the dropout, in [0, 0.9]
-    rate = Float(0.0).tag(sync=True)
+    rate = synced(Float(0.0))
     # standard deviation, on every number of the gradient
-    noise = Float(0.0).tag(sync=True)
-    attack = Unicode().tag(sync=True)
+    noise = synced(Float(0.0))
+    attack = synced(Unicode())
     # evaluations
-    steps = Int(100).tag(sync=True)
+    steps = synced(Int(100))
     # evaluations that show a picture, by weights
-    enough = Dict(ENOUGH).tag(sync=True)
-    seed = Int(0).tag(sync=True)
-    engine = Enum(["page", "kernel"], "page").tag(sync=True)
+    enough = synced(Dict(ENOUGH))
+    seed = synced(Int(0))
+    engine = synced(Enum(["page", "kernel"], "page"))
 
     def __init__(self, photo: str, *, rate: float, attack: str, weights: str, steps: int):
         self._recipes = {recipe.name: recipe for recipe in javascript.ATTACKS}
@@ -106,8 +106,8 @@ def lab(
 
     The page itself runs it, in JavaScript generated from PyTorch's graphs
     (`javascript.worker_source`), so it needs no kernel, and the picture never leaves the page. With
-    a kernel the reader may choose PyTorch, which gets the gradient, never the picture. The arguments
-    are what is chosen first.
+    a kernel the reader may choose PyTorch, which gets the gradient, never the picture. What the
+    arguments name is chosen at first.
 
     Args:
         photo: one of `data.class_names("photos")`.

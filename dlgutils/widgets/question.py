@@ -4,18 +4,18 @@ from collections.abc import Mapping
 
 from traitlets import Int, List, Unicode
 
-from dlgutils.widgets.base import Widget, front_end
+from dlgutils.widgets.base import Widget, front_end, synced
 
 
 class Question(Widget):
     """A question with several answers, each of them explained; make it with `question`."""
 
     _esm = front_end("question")
-    text = Unicode().tag(sync=True)
+    text = synced(Unicode())
     # [answer]: the answer, and why it is right or wrong
-    answers = List().tag(sync=True)
+    answers = synced(List())
     # the place of the right one
-    right = Int(0).tag(sync=True)
+    right = synced(Int(0))
 
 
 def question(text: str, answers: Mapping[str, str], *, right: str) -> Question:
