@@ -62,9 +62,10 @@ serve: $(READY) ## serve the built book at http://localhost:8000
 test: lint unit notebooks book pages ## everything below and the strict build
 
 lint: $(READY) ## style of code and notebooks
-	@echo "== style: ruff, and notebooks without outputs"
+	@echo "== style: ruff, Biome for the JavaScript, and notebooks without outputs"
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python tools/book/lint_javascript.py
 	$(BIN)/nbstripout --verify notebooks/*.ipynb
 
 unit: $(READY) ## tests of the library
@@ -99,6 +100,7 @@ jupyter: $(READY) ## open the chapters in JupyterLab
 format: $(READY) ## format and tidy code and notebooks
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/python tools/book/lint_javascript.py --write
 	$(BIN)/nbstripout notebooks/*.ipynb
 
 repository: $(READY) ## tell every page where it lives: make repository URL=https://github.com/me/dlgutils

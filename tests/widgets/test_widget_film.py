@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from dlgutils import attacks, data, invert, metrics, models, share, widgets
-from dlgutils.widgets.base import front_end
 
 CAT = data.photos("cat")
 
@@ -196,10 +195,3 @@ def test_film_of_images_of_different_shapes_is_refused(result, tiny):
 
 def test_film_carries_its_own_front_end(result):
     assert "render" in widgets.film(result)._esm
-
-
-@pytest.mark.parametrize("name", ["film", "question", "lab"])
-def test_front_end_imports_nothing_from_an_address(name):
-    lines = front_end(name).splitlines()
-    assert not [line for line in lines if line.startswith("import ")]
-    assert [line for line in lines if line.startswith("export ")] == ["export default {"]
