@@ -1,6 +1,6 @@
 // Brings the widgets of a page to life without a kernel: each anywidget gets a model over the state
-// that the build stored. The general manager of ipywidgets, for which every page would load 1 MB more,
-// is not needed for that.
+// that the build stored. The general manager of ipywidgets, for which every page would load 1 MB
+// more, is not needed for that.
 {
   const KIND = "application/vnd.jupyter.widget";
 

@@ -13,7 +13,8 @@ import pytest
 import torch
 from playwright.sync_api import ConsoleMessage, Page, Response, expect, sync_playwright
 
-from dlgutils import attacks, data, invert, models, share
+from dlgutils import attacks, data, invert, models
+from dlgutils.federated import honest
 from tests.browser.lab_page import reset
 from tests.browser.stage import STAGE, state_of
 from tools.book.browser import HTML, launch, pages, wait_until_drawn
@@ -149,8 +150,7 @@ def file_visit(look, html, request):
 def result():
     """An attack on the cat, for films."""
     generator = torch.Generator().manual_seed(0)
-    model = models.init_default(models.lenet(), generator)
-    shared = share(model, data.photos("cat"))
+    model, _, shared, _ = honest(models.lenet(), data.photos("cat"), generator)
     return invert(model, shared, attacks.idlg, steps=40, frames=10)
 
 

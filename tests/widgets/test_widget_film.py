@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from dlgutils import attacks, data, invert, metrics, models, share, widgets
+from dlgutils import attacks, data, invert, metrics, models, widgets
+from dlgutils.federated import honest
 
 CAT = data.photos("cat")
 
@@ -28,8 +29,7 @@ def pixels(frames, shape):
 def result():
     """A short attack on the cat, two runs."""
     generator = torch.Generator().manual_seed(0)
-    model = models.init_default(models.lenet(), generator)
-    shared = share(model, CAT)
+    model, _, shared, _ = honest(models.lenet(), CAT, generator)
     return invert(model, [shared, shared], attacks.idlg, steps=6, frames=4)
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from dlgutils import data, invert, javascript, models, share, widgets
+from dlgutils import data, invert, javascript, models, widgets
+from dlgutils.federated import honest
 
 CAT = data.photos("cat")
 RECIPES = {recipe.name: recipe for recipe in javascript.ATTACKS}
@@ -47,9 +48,10 @@ def run(shared, attack, *, rate=0.0, steps=5, label=None, mask=None):
     return message, [memoryview(t.numpy().tobytes()) for t in arrays.values()]
 
 
-def round_of(rate, seeded):
-    model = models.init_default(models.lenet(dropout=rate), seeded(3))
-    return model, share(model, CAT, seeded(4))
+@pytest.fixture
+def shared(seeded):
+    """What a client shares of the cat, without dropout."""
+    return honest(models.lenet(), CAT, seeded(3)).shared
 
 
 def test_lab_offers_every_photograph_and_attack(lab):
@@ -87,7 +89,7 @@ def test_lab_refuses_what_cannot_be_chosen(choice, message):
 @pytest.mark.parametrize("attack", ["iDLG", "iDLG, mask read", "DLG"])
 def test_lab_runs_in_the_kernel_what_the_library_runs(lab, seeded, attack):
     recipe = RECIPES[attack]
-    model, shared = round_of(0.5, seeded)
+    model, _, shared, _ = honest(models.lenet(dropout=0.5), CAT, seeded(3))
     read = recipe.infer(model, shared)
     label = None if read.y is None else int(read.y)
     mask = read.masks.get("dropout.mask")
@@ -101,8 +103,7 @@ def test_lab_runs_in_the_kernel_what_the_library_runs(lab, seeded, attack):
     assert x == lab.result.x[0].numpy().tobytes()
 
 
-def test_lab_ends_a_run_early_at_stop(lab, seeded):
-    _, shared = round_of(0.0, seeded)
+def test_lab_ends_a_run_early_at_stop(lab, shared):
     lab._handle_custom_msg(*run(shared, "iDLG", steps=5000, label=1))
     while not lab.sent:
         assert lab._thread.is_alive()
@@ -113,8 +114,7 @@ def test_lab_ends_a_run_early_at_stop(lab, seeded):
     assert 0 < lab.result.loss.shape[1] < 5000
 
 
-def test_lab_ends_a_run_when_a_new_one_begins(lab, seeded):
-    _, shared = round_of(0.0, seeded)
+def test_lab_ends_a_run_when_a_new_one_begins(lab, shared):
     lab._handle_custom_msg(*run(shared, "iDLG", steps=5000, label=1))
     lab._handle_custom_msg(*run(shared, "iDLG", steps=4, label=1))
     lab.wait(60)
@@ -122,8 +122,7 @@ def test_lab_ends_a_run_when_a_new_one_begins(lab, seeded):
     assert lab.result.loss.shape == (1, 4)
 
 
-def test_lab_explains_a_run_that_cannot_be_and_stays_usable(lab, seeded):
-    _, shared = round_of(0.0, seeded)
+def test_lab_explains_a_run_that_cannot_be_and_stays_usable(lab, shared):
     lab._handle_custom_msg(*run(shared, "iDLG", steps=0, label=1))
     lab.wait(60)
     ((report, _),) = lab.sent

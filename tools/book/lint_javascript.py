@@ -1,4 +1,4 @@
-"""Check JavaScript with Biome, by the biome.json of this folder: tools/book/lint_javascript.py
+"""Check scripts and style sheets with Biome, by biome.json: tools/book/lint_javascript.py
 
 Biome is one program, fetched once for this machine (35 MB) into tools/vendor/; node is not needed.
 Arguments are passed on to `biome check`: --write formats, and mends what can be mended safely.

@@ -46,8 +46,8 @@ export function paint(figure, pixels, [height, width, channels], description) {
   canvas.setAttribute("aria-label", description);
 }
 
-// A caption that a screen reader reads out at rest only: what comes while it is busy is read out once
-// that has ended.
+// A caption that a screen reader reads out at rest only: what comes while it is busy is read out
+// once that has ended.
 export function say(caption, text, busy) {
   const live = busy ? "off" : "polite";
   if (caption.textContent === text && caption.getAttribute("aria-live") === live) return;

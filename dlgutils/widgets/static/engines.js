@@ -1,7 +1,7 @@
 // What runs an attack for the lab: a worker of this page, or the kernel behind it.
 
-// A worker that is started at its first run, and again after it was stopped. `answered` is called with
-// each of its messages, `failed` with what went wrong.
+// A worker that is started at its first run, and again after it was stopped. `answered` is called
+// with each of its messages, `failed` with what went wrong.
 export function workerOf(script, answered, failed) {
   const address = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
   let worker = null;
@@ -24,8 +24,8 @@ export function workerOf(script, answered, failed) {
   return { run, stop };
 }
 
-// The kernel gets what a server would get, weights and gradient, and what the page has read off them;
-// never the picture.
+// The kernel gets what a server would get, weights and gradient, and what the page has read off
+// them; never the picture.
 export function sendToKernel(model, settings, { shared, label, maskRead }) {
   const { run, attack, rate, steps, seed } = settings;
   const names = Object.keys(shared);

@@ -1,4 +1,4 @@
-// A film of stored results: its pictures, the curve of their errors, and controls to move through it.
+// A film of stored results: its pictures, the curve of their errors, and controls to move it.
 
 import {
   bound,

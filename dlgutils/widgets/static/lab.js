@@ -1,5 +1,5 @@
-// The lab: a client's picture of the reader's choice, and one attack on its gradient, by a worker of
-// this page or by the kernel.
+// The lab: a client's picture of the reader's choice, and one attack on its gradient, by a worker
+// of this page or by the kernel.
 
 import { bound, bytes, choice, labelled, make, say, unpacked } from "./controls.js";
 import { sendToKernel, workerOf } from "./engines.js";

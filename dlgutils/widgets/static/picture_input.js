@@ -1,5 +1,5 @@
-// The client's picture in the lab: a photograph, a file of the reader's own, or a drawing, at 32 × 32
-// pixels. Pictures are Float32Arrays in [0, 1], channel by channel, as the networks take them.
+// The client's picture in the lab: a photograph, a file of the reader's own, or a drawing, at
+// 32 × 32 pixels. Pictures are Float32Arrays in [0, 1], channel by channel, as networks take them.
 
 import { choice, labelled, make, paint, picture } from "./controls.js";
 
@@ -82,8 +82,8 @@ function placeOn(canvas, event) {
   return [across * SIDE, down * SIDE];
 }
 
-// A pencil for a canvas: `begin` clears it, strokes follow the pointer, `drawn` gets the picture after
-// each; `putAway` ends that. `locked` returns whether nothing may change now.
+// A pencil for a canvas: `begin` clears it, strokes follow the pointer, `drawn` gets the picture
+// after each; `putAway` ends that. `locked` returns whether nothing may change now.
 function pencil(canvas, colour, locked, drawn) {
   const PEN = { lineWidth: 3, lineCap: "round", lineJoin: "round" };
   let context = null;
