@@ -74,7 +74,14 @@ class Report:
             self.send("frame", evaluation, loss, x)
 
     def send(self, kind: str, evaluation: int, loss: float, x: Tensor) -> None:
-        """Send a message of this kind with a picture, (1, channels, height, width)."""
+        """Send a message with a picture.
+
+        Args:
+            kind: "frame" or "done".
+            evaluation: how many there were so far.
+            loss: the lowest matching loss of them.
+            x: the picture, (1, channels, height, width).
+        """
         message = {
             "kind": kind,
             "run": self.run,
