@@ -66,9 +66,10 @@ serve: $(READY) ## serve the built book at http://localhost:8000
 test: lint library notebooks book pages ## everything below and the strict build
 
 lint: $(READY) ## style of code and notebooks
-	@echo "== style: ruff, and notebooks without outputs"
+	@echo "== style: ruff, Biome for the JavaScript, and notebooks without outputs"
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python tools/book/lint_javascript.py
 	$(BIN)/nbstripout --verify notebooks/*.ipynb
 
 library: $(READY) ## all tests of the library
@@ -106,6 +107,7 @@ jupyter: $(READY) ## open the chapters in JupyterLab
 format: $(READY) ## format and tidy code and notebooks
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/python tools/book/lint_javascript.py --write
 	$(BIN)/nbstripout notebooks/*.ipynb
 
 repository: $(READY) ## tell every page where it lives: make repository URL=https://github.com/me/dlgutils

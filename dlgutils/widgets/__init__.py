@@ -1,5 +1,7 @@
 """Things to touch, alive without a kernel: films, questions, and a lab that attacks in the page."""
 
-from dlgutils.widgets.lab import Film, Lab, Question, film, lab, question
+from dlgutils.widgets.film import Film, film
+from dlgutils.widgets.lab import Lab, lab
+from dlgutils.widgets.question import Question, question
 
 __all__ = ["Film", "Lab", "Question", "film", "lab", "question"]

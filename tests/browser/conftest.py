@@ -1,7 +1,8 @@
-"""The built book, served from a free port of this machine, and a browser that looks at its pages."""
+"""The built book, served from a free port of this machine, and a browser that looks at it."""
 
 import gzip
 import io
+import re
 import threading
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -9,12 +10,18 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+import torch
+from playwright.sync_api import ConsoleMessage, Page, Response, expect, sync_playwright
 
+from dlgutils import attacks, data, invert, models
+from dlgutils.federated import honest
+from tests.browser.lab_page import reset
+from tests.browser.stage import STAGE, state_of
 from tools.book.browser import HTML, launch, pages, wait_until_drawn
 
 PAGES = pages()
 GENERATED = ["search", "genindex", "py-modindex"]  # pages that Sphinx adds
+COMPRESSED = {".html", ".js", ".css", ".json", ".svg", ".txt", ".ipynb"}
 CHAPTERS = [page for page in PAGES if page.startswith("notebooks/0")]
 
 
@@ -30,17 +37,22 @@ class Visit:
 
     def listen(self) -> None:
         """Note requests, failed requests, and the errors of scripts."""
-        on, failures, complaints = self.page.on, self.failures, self.complaints
-        on("request", lambda request: self.requests.append(request.url))
-        on("requestfailed", lambda request: failures.append(f"{request.failure} {request.url}"))
-        on(
-            "response",
-            lambda reply: (
-                failures.append(f"{reply.status} {reply.url}") if reply.status >= 400 else None
-            ),
-        )
-        on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
-        on("pageerror", lambda error: complaints.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("requestfailed", lambda request: self._fail(request.failure, request.url))
+        self.page.on("response", self._note_reply)
+        self.page.on("console", self._note_console)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+
+    def _note_reply(self, reply: Response) -> None:
+        if reply.status >= 400:
+            self._fail(reply.status, reply.url)
+
+    def _note_console(self, line: ConsoleMessage) -> None:
+        if line.type == "error":
+            self.complaints.append(line.text)
+
+    def _fail(self, what: object, url: str) -> None:
+        self.failures.append(f"{what} {url}")
 
     def foreign(self, home: str) -> list[str]:
         """Requests that left the book, whose address starts with `home`."""
@@ -57,10 +69,7 @@ class Host(SimpleHTTPRequestHandler):
 
     def send_head(self):
         path = Path(self.translate_path(self.path))
-        if (
-            path.suffix not in {".html", ".js", ".css", ".json", ".svg", ".txt", ".ipynb"}
-            or not path.is_file()
-        ):
+        if path.suffix not in COMPRESSED or not path.is_file():
             return super().send_head()
         body = squeezed(path)
         self.send_response(200)
@@ -101,14 +110,14 @@ def browser():
 
 @pytest.fixture(scope="module")
 def look(browser):
-    """A function that opens an address in a fresh profile and waits until mathematics and widgets have been drawn."""
+    """A function that opens an address in a fresh profile and waits until all of it is drawn."""
     contexts = []
 
     def look(home: str, name: str, theme: str = "light") -> Visit:
-        contexts.append(
-            browser.new_context(viewport={"width": 1200, "height": 900}, color_scheme=theme)
-        )
-        visit = Visit(name, contexts[-1].new_page())
+        viewport = {"width": 1200, "height": 900}
+        context = browser.new_context(viewport=viewport, color_scheme=theme)
+        contexts.append(context)
+        visit = Visit(name, context.new_page())
         visit.listen()
         visit.page.goto(f"{home}{name}.html", wait_until="load")
         wait_until_drawn(visit.page)
@@ -137,6 +146,56 @@ def file_visit(look, html, request):
     return look(f"{html.as_uri()}/", request.param, "dark")
 
 
-def choose(widget, name: str, value: str) -> None:
-    """Choose a value of a select by the select's name."""
-    widget.get_by_role("combobox", name=name, exact=True).select_option(value)
+@pytest.fixture(scope="session")
+def result():
+    """An attack on the cat, for films."""
+    generator = torch.Generator().manual_seed(0)
+    model, _, shared, _ = honest(models.lenet(), data.photos("cat"), generator)
+    return invert(model, shared, attacks.idlg, steps=40, frames=10)
+
+
+@pytest.fixture
+def stage(browser):
+    """A function that puts a film on a page of its own, and returns the page.
+
+    When the test ends, no error may have been raised there.
+    """
+    pages = []
+    errors = []
+
+    def note(line):
+        if line.type == "error":
+            errors.append(line.text)
+
+    def stage(film, *, width=800, colours=("white", "#222"), before="", **context):
+        viewport = {"width": width, "height": 900}
+        page = browser.new_context(viewport=viewport, **context).new_page()
+        pages.append(page)
+        page.clock.install(time=0)
+        page.clock.pause_at(1000)  # time stands still but for `wait`
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", note)
+        ground, ink = colours
+        look = {"ground": ground, "ink": ink, "css": film._css, "before": before}
+        page.set_content(STAGE.format(state=state_of(film), **look))
+        expect(page.locator("[aria-live]")).to_have_text(re.compile(r"\w"))
+        return page
+
+    yield stage
+    for page in pages:
+        page.context.close()
+    assert errors == []
+
+
+@pytest.fixture(scope="module")
+def lab_visit(look, site):
+    """The page of the lab."""
+    return look(site, "notebooks/lab")
+
+
+@pytest.fixture
+def lab(lab_visit):
+    """The lab, at rest and as it was opened."""
+    lab = lab_visit.page.locator(".dlg-lab")
+    reset(lab)
+    return lab

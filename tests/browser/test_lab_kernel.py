@@ -13,7 +13,7 @@ import nbformat
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import choose
+from tests.browser.lab_page import choose
 
 CELL = "from dlgutils import widgets\nwidgets.lab()"
 
@@ -28,11 +28,11 @@ def jupyter(tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = f"-m jupyterlab --no-browser --allow-root --ip=127.0.0.1 --port={port} --IdentityProvider.token=reader"
+    options = f"--no-browser --allow-root --ip=127.0.0.1 --port={port}"
+    command = [sys.executable, "-m", "jupyterlab", *options.split()]
+    command.append("--IdentityProvider.token=reader")
     quiet = dict.fromkeys(("stdout", "stderr"), subprocess.DEVNULL)
-    with subprocess.Popen(
-        [sys.executable, *command.split()], cwd=folder, env=os.environ, **quiet
-    ) as server:
+    with subprocess.Popen(command, cwd=folder, env=os.environ, **quiet) as server:
         wait_for(port)
         yield f"http://127.0.0.1:{port}/lab/tree/lab.ipynb?token=reader"
         server.terminate()
@@ -63,21 +63,25 @@ def lab(jupyter, browser):
     page.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["page", "kernel"])
-def test_either_engine_recovers_the_photograph(lab, engine):
+def test_lab_recovers_the_photograph_with_either_engine(lab, engine):
     choose(lab, "engine", engine)
     choose(lab, "picture", "flower")
     lab.get_by_role("button", name="Run").click()
     caption = lab.locator("[aria-live]")
     expect(caption).to_contain_text("Done after 100 evaluations", timeout=60_000)
-    assert float(caption.inner_text().rpartition("RMSE ")[2].split(",")[0]) < 0.1
+    rmse = caption.inner_text().rpartition("RMSE ")[2]
+    assert float(rmse.split(",")[0]) < 0.1
 
 
-def test_a_run_after_a_stop_hears_nothing_of_the_one_before(lab):
-    """The kernel ends the stopped run a little later, and says so; that is not the end of the new one."""
+@pytest.mark.slow
+def test_lab_takes_nothing_from_a_stopped_run_into_the_next(lab):
+    """The kernel ends the stopped run a little later and reports it; the new one goes on."""
     choose(lab, "engine", "kernel")
     lab.get_by_label("evaluations", exact=True).fill("5000")
-    run, stop = (lab.get_by_role("button", name=name) for name in ("Run", "Stop"))
+    run = lab.get_by_role("button", name="Run")
+    stop = lab.get_by_role("button", name="Stop")
     run.click()
     caption = lab.locator("[aria-live]")
     expect(caption).to_contain_text("evaluations a second", timeout=30_000)

@@ -1,4 +1,4 @@
-"""A headless Chromium that looks at the built book; run as a program, make sure that there is one."""
+"""A headless Chromium that looks at the built book; as a program, this file provides one."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 from playwright.sync_api import Browser, Error, Page, Playwright, sync_playwright
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 HTML = ROOT / "_build" / "html"
 NAMES = ("chromium", "google-chrome", "google-chrome-stable", "chromium-browser")
 FLAGS = (
@@ -22,28 +22,30 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-TYPESET = (
-    "() => { window.MathJax?.startup.promise.then(() => document.body.classList.add('typeset')); }"
-)
+TYPESET = """() => {
+    window.MathJax?.startup.promise.then(() => document.body.classList.add("typeset"));
+}"""
 DRAWN = """() => {
-    const views = document.querySelectorAll('script[type="application/vnd.jupyter.widget-view+json"]').length;
+    const view = 'script[type="application/vnd.jupyter.widget-view+json"]';
     const drawn = document.querySelectorAll(".widget-subarea:not(:empty)").length;
-    return drawn >= views && (!window.MathJax || document.body.classList.contains("typeset"));
+    const isTypeset = !window.MathJax || document.body.classList.contains("typeset");
+    return drawn >= document.querySelectorAll(view).length && isTypeset;
 }"""
 
 
 def pages() -> list[str]:
     """Names of all pages in reading order, as _toc.yml lists them."""
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
-    return [
-        toc["root"],
-        *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"]),
-    ]
+    names = [toc["root"]]
+    for part in toc["parts"]:
+        names += [chapter["file"] for chapter in part["chapters"]]
+    return names
 
 
 def launch(playwright: Playwright) -> Browser:
-    """Start the system's browser, else playwright's own; RuntimeError when none starts."""
-    for path in (*filter(None, map(shutil.which, NAMES)), playwright.chromium.executable_path):
+    """The system's browser, started, or else playwright's own; RuntimeError when none starts."""
+    installed = filter(None, map(shutil.which, NAMES))
+    for path in (*installed, playwright.chromium.executable_path):
         try:
             return playwright.chromium.launch(executable_path=path, args=list(FLAGS))
         except Error:
@@ -52,12 +54,16 @@ def launch(playwright: Playwright) -> Browser:
 
 
 def wait_until_drawn(page: Page) -> None:
-    """Until the mathematics and the widgets of a loaded page stand; playwright's TimeoutError after a minute."""
+    """Wait until the mathematics and the widgets of a loaded page are there.
+
+    Raises playwright's TimeoutError after a minute.
+    """
     page.evaluate(TYPESET)
     page.wait_for_function(DRAWN, timeout=60_000)
 
 
 def starts() -> bool:
+    """Whether there is a browser that starts."""
     with sync_playwright() as playwright:
         try:
             launch(playwright).close()
@@ -82,8 +88,9 @@ def main() -> None:
         if starts():
             return
     sys.exit(
-        "browser: the printed book and the tests of the built pages need Chromium or Chrome; none could be installed.\n"
-        "Install one (Debian: apt-get install chromium) and run this again; everything else works without it."
+        "browser: the printed book and the tests of the built pages need Chromium or Chrome; none\n"
+        "could be installed. Install one (Debian: apt-get install chromium) and run this again;\n"
+        "everything else works without it."
     )
 
 

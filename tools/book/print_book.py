@@ -1,6 +1,7 @@
-"""Print the built pages in reading order into _build/html/gradients-leak.pdf, with bookmarks: python tools/book/print_book.py
+"""Print the built pages in reading order, with bookmarks: python tools/book/print_book.py
 
-Without a browser there is no PDF, and it says so; the pages are complete all the same.
+The book lands in _build/html/gradients-leak.pdf. Without a browser there is no PDF, and a message
+says so; the pages are complete all the same.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,44 +24,64 @@ def printed(browser: Browser, address: str, first: int) -> tuple[str, PdfReader]
     wait_until_drawn(page)
     page.add_style_tag(content=f"html {{ counter-reset: page {first - 1}; }}")
     page.emulate_media(media="print")
-    title, pdf = page.locator("article h1").inner_text(), page.pdf(prefer_css_page_size=True)
+    title = page.locator("article h1").inner_text()
+    pdf = page.pdf(prefer_css_page_size=True)
     page.close()
     return title, PdfReader(BytesIO(pdf))
 
 
 def links(pdf: PdfReader | PdfWriter) -> Iterator[DictionaryObject]:
-    return (link.get_object() for sheet in pdf.pages for link in sheet.annotations or ())
+    """All links of a document, sheet by sheet."""
+    for sheet in pdf.pages:
+        for link in sheet.annotations or ():
+            yield link.get_object()
 
 
 def unname(pdf: PdfReader) -> None:
-    """Give links within a page the place itself for its name, since all chapters have the same names, such as exercises."""
+    """Replace the names to which links within a page lead by the places themselves.
+
+    All chapters have the same names, such as exercises.
+    """
+    places = pdf.named_destinations
     for link in links(pdf):
-        if link.get("/Dest") in pdf.named_destinations:
-            link[NameObject("/Dest")] = pdf.named_destinations[link["/Dest"]].dest_array
+        name = link.get("/Dest")
+        if name in places:
+            link[NameObject("/Dest")] = places[name].dest_array
 
 
 def redirect(action: DictionaryObject, starts: Mapping[str, PageObject], published: str) -> None:
-    """Make a link that leads to a file on this machine lead to its page in the PDF, or else to the published book."""
+    """Make a link to a file on this machine lead to its page in the PDF, or to the published book.
+
+    action: of the link. starts: the first sheets of all pages, by their addresses. published: the
+    address of the published book.
+    """
     address, anchor = urldefrag(action.get("/URI", ""))
+    home = HTML.as_uri()
     if address in starts:
-        place = ArrayObject([starts[address].indirect_reference, NameObject("/Fit")])
+        sheet = starts[address].indirect_reference
         action.clear()
-        action.update({NameObject("/S"): NameObject("/GoTo"), NameObject("/D"): place})
-    elif address.startswith(HTML.as_uri()):
-        there = address.replace(f"{HTML.as_uri()}/", published)
-        action[NameObject("/URI")] = TextStringObject(f"{there}#{anchor}" if anchor else there)
+        action[NameObject("/S")] = NameObject("/GoTo")
+        action[NameObject("/D")] = ArrayObject([sheet, NameObject("/Fit")])
+    elif address.startswith(home):
+        there = address.replace(f"{home}/", published)
+        if anchor:
+            there += f"#{anchor}"
+        action[NameObject("/URI")] = TextStringObject(there)
 
 
 def print_book(browser: Browser) -> PdfWriter:
     """All pages as one document, with a bookmark for each."""
-    book, starts = PdfWriter(), {}
+    book = PdfWriter()
+    starts = {}
     for name in pages():
-        address, before = (HTML / f"{name}.html").as_uri(), len(book.pages)
+        address = (HTML / f"{name}.html").as_uri()
+        before = len(book.pages)
         title, pdf = printed(browser, address, before + 1)
         unname(pdf)
         book.append(pdf, outline_item=title)
         starts[address] = book.pages[before]
-    published = yaml.safe_load((ROOT / "_config.yml").read_text())["html"]["baseurl"]
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    published = config["html"]["baseurl"]
     for link in links(book):
         redirect(link.get("/A", DictionaryObject()), starts, published)
     return book
@@ -72,7 +93,8 @@ def main() -> None:
             browser = launch(playwright)
         except RuntimeError as error:
             print(
-                f"print_book: {error}.\nThe pages are built; only the PDF, to which the front page links, is missing."
+                f"print_book: {error}.\n"
+                "The pages are built; only the PDF, to which the front page links, is missing."
             )
             return
         book = print_book(browser)

@@ -1,4 +1,7 @@
-"""Pictures of built pages: python tools/book/screenshots.py FOLDER [--width 1200] [book/intro notebooks/01_… or all]"""
+"""Pictures of built pages, of those that are named or of all.
+
+python tools/book/screenshots.py FOLDER [--width 1200] [book/intro notebooks/01_…]
+"""
 
 import argparse
 from pathlib import Path
@@ -14,12 +17,14 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=1200)
     options = parser.parse_intermixed_args()
     options.folder.mkdir(parents=True, exist_ok=True)
+    viewport = {"width": options.width, "height": 900}
     with sync_playwright() as playwright:
-        page = launch(playwright).new_page(viewport={"width": options.width, "height": 900})
+        page = launch(playwright).new_page(viewport=viewport)
         for name in options.pages or pages():
             page.goto((HTML / f"{name}.html").as_uri(), wait_until="networkidle")
             wait_until_drawn(page)
-            page.screenshot(path=options.folder / f"{Path(name).name}.png", full_page=True)
+            path = options.folder / f"{Path(name).name}.png"
+            page.screenshot(path=path, full_page=True)
 
 
 if __name__ == "__main__":

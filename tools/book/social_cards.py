@@ -1,4 +1,4 @@
-"""A Sphinx extension: the title, words and picture that other sites show when someone links to a page (https://ogp.me)."""
+"""A Sphinx extension: what other sites show of a page to which they link (https://ogp.me)."""
 
 from html import escape
 from pathlib import Path
@@ -9,9 +9,8 @@ from docutils import nodes
 from PIL import Image
 from sphinx.application import Sphinx
 
-CARDS = Path(
-    "_build/cards"
-)  # of tools/book/draw_cards.py; the front page shows them, so they lie in _images/
+# of draw_cards.py; the front page shows them, so Sphinx copies them to _images/
+CARDS = Path("_build/cards")
 
 
 def picture(source: Path, page: str) -> Path:
@@ -21,18 +20,23 @@ def picture(source: Path, page: str) -> Path:
 
 
 def words(document: nodes.document) -> str:
-    """The first paragraph that is more than a link, at most two hundred characters of it; the title if there is none."""
-    texts = (p for p in document.findall(nodes.paragraph) if isinstance(p.parent, nodes.section))
-    first = next(
-        (p for p in texts if not isinstance(p[0], nodes.reference)), document.next_node(nodes.title)
-    )
-    return shorten(first.astext().removeprefix("The question. "), 200, placeholder=" …")
+    """The first paragraph that is more than a link, or else the title; at most 200 characters."""
+    text = document.next_node(nodes.title).astext()
+    for paragraph in document.findall(nodes.paragraph):
+        is_link = isinstance(paragraph[0], nodes.reference)
+        if isinstance(paragraph.parent, nodes.section) and not is_link:
+            text = paragraph.astext()
+            break
+    return shorten(text.removeprefix("The question. "), 200, placeholder=" …")
 
 
 def add_tags(
     app: Sphinx, page: str, template: str, context: dict, document: nodes.document | None
 ) -> None:
-    """Connected to html-page-context; pages that are no documents, such as the search, have no card."""
+    """Add the tags to a page; pages that are not documents, such as the search, have none.
+
+    The arguments are those of Sphinx's event html-page-context.
+    """
     if document is None:
         return
     image = picture(Path(app.srcdir), page)
@@ -45,14 +49,16 @@ def add_tags(
         "og:image": urljoin(app.config.html_baseurl, f"_images/{image.name}"),
         "og:image:alt": Image.open(image).text["Description"],
     }
-    lines = [
-        f'<meta property="{name}" content="{escape(value)}" />' for name, value in tags.items()
-    ]
-    lines.append(f'<meta name="description" content="{escape(tags["og:description"])}" />')
+    lines = []
+    for name, value in tags.items():
+        lines.append(f'<meta property="{name}" content="{escape(value)}" />')
+    description = escape(tags["og:description"])
+    lines.append(f'<meta name="description" content="{description}" />')
     lines.append('<meta name="twitter:card" content="summary_large_image" />')
     context["metatags"] += "\n".join(lines)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    """What Sphinx calls."""
     app.connect("html-page-context", add_tags)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,4 +1,6 @@
-"""Build fashion200.npz, 20 test images per class, from Debian's package dataset-fashion-mnist (Zalando SE, MIT).
+"""Build fashion200.npz, 20 test images per class, from Debian's package dataset-fashion-mnist.
+
+Fashion-MNIST is by Zalando SE (MIT licence).
 
 python tools/data/build_fashion.py /usr/share/datasets/fashion-mnist dlgutils/images
 """
@@ -14,10 +16,8 @@ NAMES = "T-shirt Trouser Pullover Dress Coat Sandal Shirt Sneaker Bag Boot".spli
 folder, out = map(Path, sys.argv[1:3])
 images = gzip.decompress((folder / "t10k-images-idx3-ubyte.gz").read_bytes())
 labels = gzip.decompress((folder / "t10k-labels-idx1-ubyte.gz").read_bytes())
-x, y = (
-    np.frombuffer(images, np.uint8, offset=16).reshape(-1, 28, 28),
-    np.frombuffer(labels, np.uint8, offset=8),
-)
+x = np.frombuffer(images, np.uint8, offset=16).reshape(-1, 28, 28)
+y = np.frombuffer(labels, np.uint8, offset=8)
 chosen = np.concatenate([np.flatnonzero(y == c)[:20] for c in range(10)])
 np.savez_compressed(
     out / "fashion200.npz", images=x[chosen], labels=y[chosen], class_names=np.array(NAMES)

