@@ -135,12 +135,12 @@ function run({ attack: name, rate, noise, seed, steps, elsewhere, ...client }, s
 }
 
 if (typeof WorkerGlobalScope !== "undefined") {
-  onmessage = ({ data }) => {
+  addEventListener("message", ({ data }) => {
     const send = (message) => postMessage({ ...message, run: data.run }); // which run it belongs to
     try {
       run(data, send);
     } catch (error) {
       send({ kind: "failed", message: String(error) });
     }
-  };
+  });
 }
