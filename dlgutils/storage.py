@@ -85,7 +85,8 @@ def _check_saved(path: str | Path, text: Mapping[str, str], tensors: Tensors) ->
     if text.get("format", _FORMAT) != _FORMAT and "dlgutils" in text:
         raise ValueError(
             f"{path} holds a result of format {text['format']}, this dlgutils reads format "
-            f"{_FORMAT}; install dlgutils {text['dlgutils']}, which wrote it, or run the attack again"
+            f"{_FORMAT}; install dlgutils {text['dlgutils']}, which wrote it, "
+            "or run the attack again"
         )
     wanted = {*_tensor_names(), "format", "attack", "complete", "dlgutils", "torch"}
     wrong = wanted ^ {*text, *tensors}

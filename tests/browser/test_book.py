@@ -1,4 +1,4 @@
-"""What a reader meets: every page of the built book in a real browser, without a network and without a kernel."""
+"""What a reader meets: every page in a real browser, without a network and without a kernel."""
 
 import math
 import re
@@ -12,7 +12,8 @@ from tests.browser.conftest import CHAPTERS, PAGES
 PICTURE = "film => [...film.querySelectorAll('canvas')].map(canvas => canvas.toDataURL()).join()"
 PROSE = """() => {
     const article = (document.querySelector("article") ?? document.body).cloneNode(true);
-    article.querySelectorAll("pre, code, script, style, mjx-container").forEach(element => element.remove());
+    const left = "pre, code, script, style, mjx-container";
+    article.querySelectorAll(left).forEach(element => element.remove());
     return article.textContent;
 }"""
 FONTS = """async () => {
@@ -25,14 +26,14 @@ NAMED = (
 
 
 def lacking_fonts(page):
-    """Fonts that did not come, and those that the page's icons and formulas need but do not have."""
+    """Fonts that did not load, and those that icons and formulas need but do not have."""
     fonts = page.evaluate(FONTS)
     loaded = {family for family, status in fonts if status == "loaded"}
     needed = {"Font Awesome 6 Free", *(["MJXTEX"] if page.locator("mjx-container").count() else [])}
     return {family for family, status in fonts if status == "error"} | needed - loaded
 
 
-# Every page ------------------------------------------------------------------------------------------------------
+# Every page ---------------------------------------------------------------------------------------
 
 
 def test_page_opens(visit):
@@ -100,7 +101,7 @@ def test_front_page_is_the_introduction(browser, site):
     page.close()
 
 
-# Chapters: things to touch ---------------------------------------------------------------------------------------
+# Chapters: things to touch ------------------------------------------------------------------------
 
 
 def test_chapter_has_something_to_touch(chapter):
@@ -198,12 +199,12 @@ def test_choices_on_several_axes_do_not_move_each_other(chapter):
         )
 
 
-# A reader at work --------------------------------------------------------------------------------------------------
+# A reader at work ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_chapter_in_use_asks_nobody(look, site, name):
-    """Three themes, every slider and button of the films, the search field: nothing is loaded, from anywhere."""
+    """Three themes, all controls of the films, the search field: nothing is loaded, from anywhere."""
     page = look(site, name).page
     asked = []
     page.on("request", lambda request: asked.append(request.url))
@@ -229,7 +230,7 @@ def test_search_finds_without_help(look, site):
     assert visit.complaints == []
 
 
-# Without any server, and in the dark -------------------------------------------------------------------------------
+# Without any server, and in the dark --------------------------------------------------------------
 
 
 def test_page_works_as_a_file(file_visit, html):

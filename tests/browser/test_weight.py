@@ -20,9 +20,12 @@ STATE_LIMIT = (
 )  # of the widgets on one page, before base64 and compression, without their code
 TABLE = ROOT / "_build" / "page_weights.md"
 
-LOADED = """() => [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")].map(
+LOADED = """() => ["navigation", "resource"].flatMap((kind) => performance.getEntriesByType(kind)).map(
     ({ name, transferSize, decodedBodySize }) => [name, transferSize, decodedBodySize])"""
-STATE = """() => document.querySelector("script[type='application/vnd.jupyter.widget-state+json']")?.textContent"""
+STATE = """() => {
+    const type = "application/vnd.jupyter.widget-state+json";
+    return document.querySelector(`script[type='${type}']`)?.textContent;
+}"""
 
 
 class Weight(NamedTuple):
@@ -74,7 +77,8 @@ def weigh(visit: Visit) -> Weight:
 def weights(look, site):
     """The weight of every page, also written into the table."""
     weights = [weigh(look(site, name)) for name in PAGES]
-    head = "| page | requests | KB transferred | KB unpacked | KB of widget state | heaviest, KB transferred |"
+    columns = ("page", "requests", "KB transferred", "KB unpacked", "KB of widget state")
+    head = f"| {' | '.join(columns)} | heaviest, KB transferred |"
     rows = [head, "|---|---:|---:|---:|---:|---|", *(weight.row for weight in weights)]
     TABLE.write_text("\n".join(rows) + "\n", encoding="utf-8")
     return {weight.page: weight for weight in weights}
@@ -85,7 +89,8 @@ def test_page_is_light(weights, page):
     weight = weights[page]
     assert weight.transferred > 50 * KB, "nothing was measured"
     assert weight.transferred <= LIMIT, (
-        f"{page} loads {weight.transferred / KB:.0f} KB, {LIMIT / KB:.0f} at most; the heaviest: {weight.heaviest}. "
+        f"{page} loads {weight.transferred / KB:.0f} KB, {LIMIT / KB:.0f} at most; "
+        f"the heaviest: {weight.heaviest}. "
         "Give it fewer or smaller pictures, or its widgets less state."
     )
 
@@ -94,5 +99,6 @@ def test_page_is_light(weights, page):
 def test_widgets_carry_little(weights, page):
     state = weights[page].state
     assert state <= STATE_LIMIT, (
-        f"{page} stores {state / KB:.0f} KB for its widgets, {STATE_LIMIT / KB:.0f} at most: store fewer frames or scenes."
+        f"{page} stores {state / KB:.0f} KB for its widgets, {STATE_LIMIT / KB:.0f} at most: "
+        "store fewer frames or scenes."
     )

@@ -1,4 +1,4 @@
-"""An environment elsewhere: what dlgutils needs is there, but neither dlgutils nor this checkout."""
+"""An environment elsewhere, with what dlgutils needs, but neither dlgutils nor this checkout."""
 
 import io
 import os

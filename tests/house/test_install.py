@@ -1,4 +1,4 @@
-"""The library installs whole: from a wheel, and from git by the first cell of a chapter, as in Colab.
+"""The library installs whole, from a wheel, and from git by a chapter's first cell, as in Colab.
 
 Slow, half a minute each: they make an environment, and pip fetches setuptools to build the package.
 """

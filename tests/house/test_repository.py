@@ -1,4 +1,4 @@
-"""The files around the library: one address for the repository, notebooks that open anywhere, links that hold."""
+"""The files around the library: one address, notebooks that open anywhere, links that hold."""
 
 import json
 import os
