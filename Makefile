@@ -11,7 +11,7 @@ export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help book test lint unit notebooks browser pages bench rates paper jupyter serve format repository clean
+.PHONY: help book test lint library unit notebooks browser pages bench rates paper jupyter serve format repository clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,7 +41,11 @@ _build/.library: $(READY) $(shell find dlgutils -type f -not -path '*/__pycache_
 _build/cards/lab.png: tools/book/draw_cards.py _build/.library
 	$(BIN)/python $<
 
-book: $(READY) _build/.library _build/cards/lab.png ## build the book, strictly, about 10 minutes; it opens at _build/html/index.html
+# The floors of the library, drawn from its code.
+_build/floors.png: tools/book/draw_floors.py tools/architecture.py _build/.library
+	$(BIN)/python -m tools.book.draw_floors
+
+book: $(READY) _build/.library _build/cards/lab.png _build/floors.png ## build the book, strictly, about 10 minutes; it opens at _build/html/index.html
 	@echo "== the chapters: those whose code has changed, two at a time, into the cache from which the book is built"
 	@yes | $(BIN)/jcache notebook -p $(CACHE) clear >/dev/null
 	@yes | $(BIN)/jcache notebook -p $(CACHE) add notebooks/*.ipynb >/dev/null
@@ -59,7 +63,7 @@ serve: $(READY) ## serve the built book at http://localhost:8000
 
 # The tests ----------------------------------------------------------------------------------------------------
 
-test: lint unit notebooks book pages ## everything below and the strict build
+test: lint library notebooks book pages ## everything below and the strict build
 
 lint: $(READY) ## style of code and notebooks
 	@echo "== style: ruff, and notebooks without outputs"
@@ -67,9 +71,12 @@ lint: $(READY) ## style of code and notebooks
 	$(BIN)/ruff format --check .
 	$(BIN)/nbstripout --verify notebooks/*.ipynb
 
-unit: $(READY) ## tests of the library
+library: $(READY) ## all tests of the library
 	@echo "== the library"
 	$(BIN)/python -m pytest tests --ignore=tests/browser -n 2
+
+unit: $(READY) ## its fast tests only, in less than a minute
+	$(BIN)/python -m pytest tests --ignore=tests/browser -n 2 -m "not slow"
 
 notebooks: $(READY) ## run every notebook, cell by cell
 	@echo "== the notebooks"

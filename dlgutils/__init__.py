@@ -1,6 +1,7 @@
 """dlgutils: the helper library of the book *Gradients Leak*.
 
-`share` is one honest round of federated learning; `invert` attacks what it shared. The rest lives in
+`share` is one honest round of federated learning; `invert` attacks what it shared. The rest lives
+in
 modules: `data`, `models`, `attacks`, `metrics`, and the wings `federated`, `analytic`, `matching`.
 """
 

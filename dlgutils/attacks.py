@@ -20,7 +20,11 @@ def infer_label(_: nn.Module, shared: Shared) -> Guess:
     return Guess(y=labels.read(shared))
 
 
-def fresh_masks(model: nn.Module, shared: Shared, generator: Generator | None) -> Guess:
+def fresh_masks(
+    model: nn.Module,
+    shared: Shared,
+    generator: Generator | None,
+) -> Guess:
     """New dropout masks, as a client draws them."""
     return Guess(masks=models.draw_masks(model, shared.x_shape[0], generator))
 
@@ -62,12 +66,12 @@ dlg = Attack(
 )
 """Deep Leakage from Gradients: image and label are optimised together.
 
-Source: Zhu, Liu & Han 2019, arXiv:1906.08935. The idea is theirs; the optimiser is the robust one of
-this library: mid-grey start, line search without absolute tolerances, whitened coordinates; the loss
-is in units of ‖g‖², so that runs can be compared. For restarts:
-`replace(dlg, start=starts.with_logits(starts.pink))`.
-In a batch of several images, equal guesses would have equal slopes and stay equal, so N(0, 0.01²)
-noise from the generator makes them differ: a batch needs a generator, one image does not.
+Source: Zhu, Liu & Han 2019, arXiv:1906.08935. The idea is theirs; the optimiser is the robust one
+of this library: mid-grey start, line search without absolute tolerances, whitened coordinates;
+the loss is in units of ‖g‖², so that runs can be compared. For restarts: `replace(dlg,
+start=starts.with_logits(starts.pink))`. In a batch of several images, equal guesses would have
+equal slopes and stay equal, so N(0, 0.01²) noise from the generator makes them differ: a batch
+needs a generator, one image does not.
 """
 
 idlg = replace(dlg, name="iDLG", start=starts.grey, infer=infer_label)
@@ -102,7 +106,7 @@ idlg_reference = replace(
 idlg_fresh_masks = replace(
     idlg, name="iDLG, fresh masks", draw=fresh_masks, optimizer=optimizers.adam(lr=0.1)
 )
-"""iDLG against a network with dropout, by an attacker who drops units too: new masks each evaluation.
+"""iDLG against a network with dropout, by an attacker who drops units too, anew each time.
 
 The objective is another function each time, so a line search would compare apples with pears; hence
 Adam, which was made for noisy slopes and finds the image without dropout too, only more slowly.

@@ -1,4 +1,4 @@
-"""Coordinates for the unknown images: the same problem stretched, and the stretch decides its speed."""
+"""Coordinates for the unknown images: the same problem stretched, which decides the speed."""
 
 import math
 from functools import cache
@@ -30,7 +30,7 @@ def _decode(u: Tensor) -> Tensor:
 def _waves(
     height: int, width: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The cosine transforms of columns and rows, and the amplitude 1/√(1 + (f/corner)²) of each f."""
+    """Cosine transforms of columns and rows, and the amplitude 1/√(1 + (f/corner)²) of each f."""
     down = torch.arange(height, dtype=torch.float64)
     across = torch.arange(width, dtype=torch.float64)
     squared_frequency = down[:, None] ** 2 + across**2
@@ -46,10 +46,10 @@ def _cosines(k: Tensor) -> Tensor:
 
 
 whitened = Transform("whitened", _encode, _decode)
-"""Coordinates in which photographs are white noise: of about equal size, uncorrelated, zero at grey.
+"""Coordinates in which photographs are white noise: of equal size, uncorrelated, zero at grey.
 
 Cosine waves over the pixels, grey and differences of colour over the channels, each divided by the
-amplitude that it has in photographs: falling like 1/f (Field 1987, doi:10.1364/JOSAA.4.002379) above
-four half waves across the image, and 0.4 of it for differences of colour. All that an attacker needs
-to know about the image is that it is a photograph.
+amplitude that it has in photographs: falling like 1/f (Field 1987, doi:10.1364/JOSAA.4.002379)
+above four half waves across the image, and 0.4 of it for differences of colour. All that an
+attacker needs to know about the image is that it is a photograph.
 """

@@ -37,8 +37,9 @@ _TORCHVISION = ("MNIST", "FashionMNIST", "CIFAR10", "CIFAR100", "SVHN")
 def photos(*names: str, size: int = 32, crop: int = 0) -> Batch:
     """The named photographs, or all twelve: x (batch, 3, size, size), y their class ids 0 … 11.
 
-    names: from `class_names("photos")`, e.g. "cat". size: 32 or 64 pixels. crop: 0 for the wide crop, 1 for the close one.
-    Sources and licences: DATA-LICENSES.md beside the arrays. Raises ValueError for an unknown name, size or crop.
+    names: from `class_names("photos")`, e.g. "cat". size: 32 or 64 pixels. crop: 0 for the wide
+    crop, 1 for the close one. Sources and licences: DATA-LICENSES.md beside the arrays. Raises
+    ValueError for an unknown name, size or crop.
     """
     if size not in (32, 64) or crop not in (0, 1):
         raise ValueError(
@@ -88,10 +89,11 @@ def class_names(dataset: str) -> tuple[str, ...]:
 def torchvision_set(name: str, root: str | Path, *, train: bool = False) -> Batch:
     """A whole data set of torchvision as one batch: x (n, channels, height, width) in [0, 1], y (n,).
 
-    name: MNIST, FashionMNIST, CIFAR10, CIFAR100 or SVHN. It is downloaded to `root` if it is not there. Archives are
-    checked by torchvision; the unpacked files of MNIST and FashionMNIST, which it does not check again, by us.
-    Raises ValueError for another name, ImportError if torchvision cannot be loaded, ConnectionError if the download
-    fails, and OSError for damaged files. It never falls back on other images.
+    name: MNIST, FashionMNIST, CIFAR10, CIFAR100 or SVHN. It is downloaded to `root` if it is not
+    there. Archives are checked by torchvision; the unpacked files of MNIST and FashionMNIST,
+    which it does not check again, by us. Raises ValueError for another name, ImportError if
+    torchvision cannot be loaded, ConnectionError if the download fails, and OSError for damaged
+    files. It never falls back on other images.
     """
     if name not in _TORCHVISION:
         raise ValueError(
@@ -118,9 +120,9 @@ def torchvision_set(name: str, root: str | Path, *, train: bool = False) -> Batc
 def table(name: str) -> "pd.DataFrame":
     """The table of an experiment that took too long for a chapter, as it was committed.
 
-    "dropout_run": RMSE curves of six attackers on dropout; "batches", "separation": how batches come
-    apart. The scripts that make them are in `reproduce/`. Raises ValueError for a name that is not
-    there.
+    "dropout_run": RMSE curves of six attackers on dropout; "batches", "separation": how batches
+    come apart. The scripts that make them are in `reproduce/`. Raises ValueError for a name that
+    is not there.
     """
     folder = resources.files("dlgutils") / "tables"
     names = sorted(Path(file.name).stem for file in folder.iterdir() if file.name.endswith(".csv"))

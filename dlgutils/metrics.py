@@ -1,9 +1,10 @@
 """How good is a reconstruction? The only module where the truth meets one.
 
-Images are in [0, 1] and scored one by one: a reconstruction of shape (..., channels, height, width) against a truth that
-expands to it gives (...) numbers, so a result's x (runs, batch, ...) and a batch's x (batch, ...) give (runs, batch). A
-truth that has runs where the result has images is refused, never spread over them.
-Reconstructions are clipped to [0, 1] first only where it says so.
+Images are in [0, 1] and scored one by one: a reconstruction of shape (..., channels, height,
+width) against a truth that expands to it gives (...) numbers, so a result's x (runs, batch, ...)
+and a batch's x (batch, ...) give (runs, batch). A truth that has runs where the result has images
+is refused, never spread over them. Reconstructions are clipped to [0, 1] first only where it says
+so.
 """
 
 from typing import NamedTuple
@@ -48,8 +49,9 @@ def label_accuracy(y: Tensor, truth: Tensor) -> Tensor:
 def align(x: Tensor, truth: Tensor) -> Tensor:
     """The images of one batch, (batch, ...), in the order of the truth, (batch, ...): each beside its own.
 
-    The order is the one with the least sum of squared errors (the Hungarian method, by scipy), since a gradient does not say
-    which image came first. Raises ValueError for batches of different shapes.
+    The order is the one with the least sum of squared errors (the Hungarian method, by scipy),
+    since a gradient does not say which image came first. Raises ValueError for batches of
+    different shapes.
     """
     from scipy.optimize import linear_sum_assignment
 

@@ -58,7 +58,8 @@ def rmse(
 ) -> Axes:
     """The RMSE of the film's pictures against the evaluations: median over runs and images, and the band of all of them.
 
-    truth: (batch, ...) or (runs, batch, ...). baseline: an RMSE drawn as a dashed line, e.g. `metrics.mean_image`.
+    truth: (batch, ...) or (runs, batch, ...). baseline: an RMSE drawn as a dashed line, e.g.
+    `metrics.mean_image`.
     """
     ax = ax or plt.subplots(figsize=(7, 3.2))[1]
     for name, result in results.items():

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and say which versions wrote them; a result on disk."""
+"""Files that are written whole or not at all, and name the versions that wrote them."""
 
 import os
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ _FORMAT = "1"  # of a saved result: another number for another set of fields
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Write `content` to `path` so that nobody ever reads half of it: beside it first, then renamed.
+    """Write `content` to `path` so that nobody reads half of it: beside it first, then renamed.
 
     A file that was there is replaced, or kept if writing fails. Raises the OSError of the failure,
     FileNotFoundError or PermissionError for example, with the way out in its message.
@@ -39,7 +39,7 @@ def versions() -> dict[str, str]:
 
 
 def save(result: Result, path: str | Path) -> None:
-    """Write a result to one file of tensors and text (safetensors, no pickle): whole, or not at all.
+    """Write a result to one file of tensors and text (safetensors, not pickle), whole or not.
 
     Raises the OSError of the failure, FileNotFoundError for a folder that does not exist.
     """
@@ -84,8 +84,8 @@ def _tensor_names() -> list[str]:
 def _check_saved(path: str | Path, text: Mapping[str, str], tensors: Tensors) -> None:
     if text.get("format", _FORMAT) != _FORMAT and "dlgutils" in text:
         raise ValueError(
-            f"{path} holds a result of format {text['format']}, this dlgutils reads format {_FORMAT}; "
-            f"install dlgutils {text['dlgutils']}, which wrote it, or run the attack again"
+            f"{path} holds a result of format {text['format']}, this dlgutils reads format "
+            f"{_FORMAT}; install dlgutils {text['dlgutils']}, which wrote it, or run the attack again"
         )
     wanted = {*_tensor_names(), "format", "attack", "complete", "dlgutils", "torch"}
     wrong = wanted ^ {*text, *tensors}

@@ -13,7 +13,7 @@ Tensors = Mapping[str, Tensor]
 
 
 class Batch(NamedTuple):
-    """The client's secret: images and labels. Only `metrics` ever compares a reconstruction with it."""
+    """The client's secret: images and labels. Only `metrics` compares a reconstruction with it."""
 
     x: Tensor  # (batch, channels, height, width) in [0, 1]
     y: Tensor  # (batch,) class ids, int64
@@ -34,18 +34,17 @@ class Shared:
 
     @property
     def classes(self) -> int:
-        """The number of classes: the length of the last tensor of the gradient."""
-        return len(list(self.gradient.values())[-1])
+        """The number of classes: the length of the last layer's weight."""
+        weight, _ = self._last_layer
+        return len(self.gradient[weight])
 
     @property
     def classifier(self) -> tuple[str, str | None]:
-        """The names of the last layer's weight, (classes, features), and of its bias, if it has one.
+        """The names of the last layer's weight, (classes, features), and of its bias, or None.
 
         Raises ValueError if the last layer is not linear.
         """
-        *names, last = self.gradient
-        has_bias = self.gradient[last].ndim == 1 and names
-        weight, bias = (names[-1], last) if has_bias else (last, None)
+        weight, bias = self._last_layer
         axes = self.gradient[weight].ndim
         if axes != 2:
             raise ValueError(
@@ -53,6 +52,13 @@ class Shared:
                 "the weight of a linear layer has two"
             )
         return weight, bias
+
+    @property
+    def _last_layer(self) -> tuple[str, str | None]:
+        """The last tensor; where that is a vector, the one before it, and the vector as its bias."""
+        *names, last = self.gradient
+        has_bias = self.gradient[last].ndim == 1 and names
+        return (names[-1], last) if has_bias else (last, None)
 
 
 class Guess(NamedTuple):
@@ -67,10 +73,11 @@ class Optimizer(NamedTuple):
     """A way to minimise many independent functions at once, one evaluation of each per tick.
 
     `init` turns the first guess, (runs, n), into a state. `update` takes the values, (runs,), and
-    the slopes, (runs, n), at `state.trial` and returns the next state. A state has at least `z`, the
-    current point, `trial`, the point to evaluate next, both (runs, n), and `alive`, (runs,) bool: a
-    run that is not alive is left as it is, and may be taken out. So every tensor in a state has the
-    runs as its first axis, in tuples as deep as you like, and no run may look at another.
+    the slopes, (runs, n), at `state.trial` and returns the next state. A state has at least `z`,
+    the current point, `trial`, the point to evaluate next, both (runs, n), and `alive`, (runs,)
+    bool: a run that is not alive is left as it is, and may be taken out. So every tensor in a
+    state has the runs as its first axis, in tuples as deep as you like, and no run may look at
+    another.
     """
 
     name: str
@@ -82,7 +89,8 @@ class Transform(NamedTuple):
     """Unknowns instead of pixels: `encode` takes images to them, `decode` takes them back.
 
     Each undoes the other; both take and return (batch, channels, height, width). The matching loss
-    is the same function of the image, but an optimiser started at the same image takes another path.
+    is the same function of the image, but an optimiser started at the same image takes another
+    path.
     """
 
     name: str
@@ -91,7 +99,7 @@ class Transform(NamedTuple):
 
 
 def nothing(*_: object) -> Guess:
-    """An empty guess: for an attack that infers nothing from the gradient, or draws nothing anew."""
+    """An empty guess: for an attack that infers nothing, or draws nothing anew."""
     return Guess()
 
 
@@ -105,12 +113,12 @@ class Attack:
     """A gradient-matching attack as a value; a variant is `dataclasses.replace(attack, ...)`.
 
     A guess is put together from three parts: what the attack *infers* from the gradient once, what
-    it *draws* anew before each evaluation, and what it *optimises* from a start. Where two parts say
-    something about the same tensor, drawing comes before inferring, and inferring before optimising.
-    `decode` turns the whole into images, labels and masks; images and labels may not depend on what
-    is drawn, since a result shows them without a draw. A label in floating point is taken as logits
-    and becomes probabilities. All functions are pure functions of tensors: a long attack calls
-    `decode`, `distance` and `prior` once, and replays what they did.
+    it *draws* anew before each evaluation, and what it *optimises* from a start. Where two parts
+    say something about the same tensor, drawing comes before inferring, and inferring before
+    optimising. `decode` turns the whole into images, labels and masks; images and labels may not
+    depend on what is drawn, since a result shows them without a draw. A label in floating point
+    is taken as logits and becomes probabilities. All functions are pure functions of tensors: a
+    long attack calls `decode`, `distance` and `prior` once, and replays what they did.
     """
 
     name: str
@@ -151,7 +159,7 @@ class Result:
 
     @property
     def best_loss_so_far(self) -> Tensor:
-        """The lowest matching loss up to each evaluation, (runs, evaluations); inf if none finite."""
+        """The lowest matching loss so far, (runs, evaluations); inf while none was finite."""
         return self.loss.nan_to_num(torch.inf, torch.inf).cummin(1).values
 
     @property
@@ -173,5 +181,5 @@ class Result:
         )
 
     def best(self) -> "Result":
-        """The run of the lowest matching loss: what the attacker would choose, without the truth."""
+        """The run of the lowest matching loss: the attacker's choice, made without the truth."""
         return self.run(int(self.best_loss.argmin()))

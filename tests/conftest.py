@@ -7,9 +7,8 @@ import torch
 from hypothesis import settings
 from torch import Generator
 
-from dlgutils import models
-from dlgutils.federated import Round, honest
-from dlgutils.types import Batch
+from dlgutils.federated import Round
+from dlgutils.testing import tiny_round
 
 torch.set_num_threads(1)
 settings.register_profile("book", max_examples=25, deadline=None, derandomize=True, database=None)
@@ -23,11 +22,7 @@ def _seeded(seed: int = 0) -> Generator:
 def _tiny(
     seed: int = 0, *, batch: int = 1, dropout: float = 0.0, dtype: torch.dtype = torch.float64
 ) -> Round:
-    generator = _seeded(seed)
-    model = models.lenet((1, 8, 8), 4, dropout=dropout).to(dtype)
-    x = torch.rand(batch, 1, 8, 8, generator=generator, dtype=dtype)
-    y = torch.randint(4, (batch,), generator=generator)
-    return honest(model, Batch(x, y), generator)
+    return tiny_round(seed, batch=batch, dropout=dropout, dtype=dtype)
 
 
 @pytest.fixture(scope="session")
@@ -38,5 +33,5 @@ def seeded() -> Callable[[int], Generator]:
 
 @pytest.fixture(scope="session")
 def tiny() -> Callable[..., Round]:
-    """tiny(seed, batch=…, dropout=…, dtype=…): a LeNet for 8×8 grey images of four classes, and one honest round."""
+    """tiny(seed, batch=…, dropout=…, dtype=…): one honest round of a LeNet for 8×8 grey images."""
     return _tiny

@@ -1,6 +1,6 @@
 """Tell the book where it lives: python tools/set_repository.py https://github.com/me/dlgutils
 
-`repository: url:` in _config.yml is the source; badges, Colab links and bootstrap cells repeat it and follow.
+`repository: url:` in _config.yml is the source; badges, Colab links and bootstrap cells repeat it.
 """
 
 import argparse
@@ -10,15 +10,26 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = ("*.yml", "*.md", "*.toml", "*.cff", "book/*.md", "dlgutils/*.py", "notebooks/*.ipynb")
+FILES = (
+    "*.yml",
+    "*.md",
+    "*.toml",
+    "*.cff",
+    "book/*.md",
+    "dlgutils/**/*.py",
+    "notebooks/*.ipynb",
+)
 GITHUB = re.compile(r"https://github\.com/([\w-]+)/([\w.-]+?)(?:\.git)?/?")
 
 
 def parts(url: str) -> tuple[str, str]:
-    """Owner and name of a GitHub repository; ValueError for any other address, since Colab opens no other."""
+    """Owner and name of a GitHub repository.
+
+    Raises ValueError for any other address, since Colab opens no other.
+    """
     match = GITHUB.fullmatch(url)
     if match is None:
-        raise ValueError(f"{url!r} is no GitHub repository; write https://github.com/owner/name")
+        raise ValueError(f"{url!r} is not a GitHub repository; write https://github.com/owner/name")
     return match.groups()
 
 
@@ -28,7 +39,7 @@ def current(root: Path) -> str:
 
 
 def rewrite(text: str, old: tuple[str, str], new: tuple[str, str]) -> str:
-    """`text` with owner/name (GitHub, Colab) and owner.github.io/name (Pages) replaced, as whole words only."""
+    """`text` with owner/name and owner.github.io/name replaced, as whole words only."""
     for pattern in ("{}/{}", "{}.github.io/{}"):
         found = re.escape(pattern.format(*old))
         text = re.sub(rf"(?<![\w.-]){found}(?![\w-])", pattern.format(*new), text)

@@ -1,4 +1,4 @@
-"""What a round must be before anyone computes with it: errors that name the value and the way out."""
+"""What a round must be before anyone computes with it: errors name the value and the way out."""
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ def check(model: nn.Module, *rounds: Shared) -> None:
 
 
 def check_gradient(shared: Shared) -> None:
-    """Raises ValueError for a gradient with NaN or inf in it, and for one that is zero everywhere."""
+    """Raises ValueError for a gradient with NaN or inf in it, or one that is zero everywhere."""
     for name, g in shared.gradient.items():
         wrong = int((~g.isfinite()).sum())
         if wrong:
@@ -153,13 +153,14 @@ def _check_layer(name: str, layer: nn.Module) -> None:
     kind = type(layer).__name__
     if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.running_mean is None:
         raise ValueError(
-            f"{name} is a {kind} without running statistics: it mixes the images of a batch even in "
-            "eval mode; build it with track_running_stats=True and use model.eval(), or GroupNorm"
+            f"{name} is a {kind} without running statistics: it mixes the images of a batch even "
+            "in eval mode; build it with track_running_stats=True and use model.eval(), or take "
+            "GroupNorm"
         )
     if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.training:
         raise ValueError(
-            f"{name} is a {kind} in train mode: it mixes the images of a batch and changes itself at "
-            "each call; put the model in eval mode (model.eval()) to share a gradient of fixed "
+            f"{name} is a {kind} in train mode: it mixes the images of a batch and changes itself "
+            "at each call; put the model in eval mode (model.eval()) to share a gradient of fixed "
             "statistics"
         )
     if isinstance(layer, nn.modules.dropout._DropoutNd) and layer.training and layer.p > 0:

@@ -47,7 +47,7 @@ def share(
     *,
     masks: Tensors | None = None,
 ) -> Shared:
-    """One honest round: the model's weights, and the gradient of the mean cross-entropy on the batch.
+    """One honest round: the model's weights, and the gradient of the mean cross-entropy.
 
     Args:
         model: a classifier; device and dtype follow it and the batch, which must agree.

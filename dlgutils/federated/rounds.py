@@ -24,18 +24,19 @@ def honest(
     secret: Batch,
     generator: Generator,
     *,
-    init: Callable[[nn.Module, Generator], nn.Module] = models.init_default,
+    init: Callable[[nn.Module, Generator], nn.Module] | None = models.init_default,
 ) -> Round:
-    """One honest round: fresh weights, one mask per image and dropout layer, one shared gradient.
+    """One honest round: weights, one mask per image and dropout layer, one shared gradient.
 
     Args:
-        model: the network; the round uses a copy with fresh weights.
+        model: the network; with fresh weights, the round uses a copy.
         secret: the client's images and labels, of the model's dtype and device.
         generator: on the CPU; draws the weights first, then the masks.
-        init: how the weights are drawn, such as `models.init_uniform`.
+        init: how the weights are drawn, such as `models.init_uniform`; None: the model's own are
+        kept.
 
     Raises ValueError as `share` does.
     """
-    model = init(model, generator)
+    model = model if init is None else init(model, generator)
     masks = models.draw_masks(model, len(secret.x), generator)
     return Round(model, secret, share(model, secret, masks=masks), masks)

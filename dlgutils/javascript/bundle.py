@@ -24,7 +24,9 @@ def bundle(path: Path) -> str:
 def _collect(path: Path, files: dict[Path, str], importing: tuple[Path, ...] = ()) -> None:
     """Add the file to `files`, after what it imports."""
     if path in importing:
-        raise ValueError(f"{path.name} imports itself, through {importing[-1].name}; break the circle")
+        raise ValueError(
+            f"{path.name} imports itself, through {importing[-1].name}; break the circle"
+        )
     if path in files:
         return
     source = path.read_text(encoding="utf-8")

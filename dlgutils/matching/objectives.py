@@ -19,7 +19,7 @@ def squared_error(guess: Tensors, target: Tensors) -> Tensor:
 
 
 def relative_squared_error(guess: Tensors, target: Tensors) -> Tensor:
-    """‖g′ − g‖² / ‖g‖²: the same in units of the target, so 1 is the distance of an all-zero gradient.
+    """‖g′ − g‖² / ‖g‖²: the same in units of the target, so a gradient of zeros has distance 1.
 
     The scale makes the losses of different networks and images comparable. What the image
     contributes is about 1e-6 of it, so an optimiser with fixed tolerances stops too early.
@@ -28,9 +28,10 @@ def relative_squared_error(guess: Tensors, target: Tensors) -> Tensor:
 
 
 def cosine_distance(guess: Tensors, target: Tensors) -> Tensor:
-    """1 − the cosine of the angle between two gradients: a scalar in [0, 2], blind to their lengths.
+    """1 − the cosine of the angle between two gradients: in [0, 2], blind to their lengths.
 
-    Computed as ½‖g′/‖g′‖ − g/‖g‖‖², which is the same and keeps its digits where the angle is small.
+    Computed as ½‖g′/‖g′‖ − g/‖g‖‖², which is the same and keeps its digits where the angle is
+    small.
     Source: Geiping et al. 2020, arXiv:2003.14053.
     """
     guess_norm = squared_norm(guess).sqrt()

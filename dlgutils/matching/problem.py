@@ -11,7 +11,11 @@ from dlgutils import federated
 from dlgutils.types import Attack, Guess, Shared, Tensors
 
 
-def decode_guess(model: nn.Module, attack: Attack, *parts: Guess) -> Guess:
+def decode_guess(
+    model: nn.Module,
+    attack: Attack,
+    *parts: Guess,
+) -> Guess:
     """What an attack believes: images in [0, 1] units, class ids or probabilities, and masks.
 
     Args:
@@ -73,17 +77,23 @@ class Problem:
     ):
         self.model, self.rounds, self.attack = model, rounds, attack
         self.generators = [_generator(seed) for seed in seeds]
+        inferred = [flatten_guess(attack.infer(model, shared)) for shared in rounds]
         self.given = Given(
-            _stack([flatten_guess(attack.infer(model, shared)) for shared in rounds]),
-            _stack([shared.weights for shared in rounds]),
-            _stack([shared.gradient for shared in rounds]),
+            known=_stack(inferred),
+            weights=_stack([shared.weights for shared in rounds]),
+            gradient=_stack([shared.gradient for shared in rounds]),
         )
         guesses = _stack(
             [flatten_guess(self._first_guess(run, start)) for run in range(len(rounds))]
         )
         self.start, self.unflatten = _flatten(guesses)
 
-    def objective(self, z: Tensor, drawn: Tensors, given: Given) -> Tensor:
+    def objective(
+        self,
+        z: Tensor,
+        drawn: Tensors,
+        given: Given,
+    ) -> Tensor:
         """What one run makes small, at z."""
         known = unflatten_guess({**given.known, **drawn})
         guess = self.unflatten(z)
@@ -142,7 +152,11 @@ def _stack(runs: Sequence[Tensors]) -> dict[str, Tensor]:
                 f"the runs of an attack have the same tensors, got {sorted(names)} and "
                 f"{sorted(tensors)}; invert them one by one"
             )
-    return {name: torch.stack([tensors[name].detach() for tensors in runs]) for name in names}
+    stacked = {}
+    for name in names:
+        of_all_runs = [tensors[name].detach() for tensors in runs]
+        stacked[name] = torch.stack(of_all_runs)
+    return stacked
 
 
 def _flatten(tensors: Tensors) -> tuple[Tensor, Callable[[Tensor], Guess]]:

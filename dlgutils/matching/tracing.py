@@ -12,8 +12,9 @@ from torch.overrides import TorchFunctionMode
 def traced(function: Callable, *args: object, decompositions: Mapping | None = None) -> GraphModule:
     """The same operations without the Python that led to them, and convolutions as the products that they are.
 
-    args: what the function is traced with, tensors in tuples and mappings as deep as you like; the graph takes tensors of
-    the same shapes. decompositions: what to write in place of an operation, as in `torch._decomp.get_decompositions`.
+    args: what the function is traced with, tensors in tuples and mappings as deep as you like;
+    the graph takes tensors of the same shapes. decompositions: what to write in place of an
+    operation, as in `torch._decomp.get_decompositions`.
     """
     with _Unfolded():
         graph = make_fx(

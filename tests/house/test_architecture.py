@@ -1,29 +1,21 @@
-"""The shape of the house: imports run downward, `import dlgutils` is light, every public thing is documented and typed."""
+"""The shape of the house: imports run downward, names are documented and typed, lines short."""
 
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 import dlgutils
+from tools import measures
+from tools.architecture import FLOORS, PACKAGE, floors_in_words, imported, modules, rooms_used, tree
 
+ROOT = Path(__file__).resolve().parents[2]
 DEFINITION = ast.FunctionDef | ast.ClassDef
-PACKAGE = Path(dlgutils.__file__).parent
-LAYERS = [
-    {"files", "tracing"},
-    {"types"},
-    {"data", "models", "matching", "metrics", "optimizers", "coordinates", "javascript"},
-    {"client"},
-    {"labels"},
-    {"masks"},
-    {"attacks", "closed_form"},
-    {"inversion"},
-    {"plots", "sweeps", "live"},
-    {"widgets"},
-]
-MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+MODULES = modules()
+PACKAGES = sorted(PACKAGE.rglob("__init__.py"))
 ONLY_IN = {
     "matplotlib": {"plots"},
     "anywidget": {"widgets"},
@@ -33,164 +25,190 @@ ONLY_IN = {
     "scipy": {"metrics"},
     "torchmetrics": {"metrics"},
     "joblib": {"sweeps"},
-    "pandas": {"sweeps"},
-    "safetensors": {"types"},
+    "pandas": {"data", "sweeps"},
+    "safetensors": {"storage"},
+}
+GLOBAL_SETTINGS = {
+    "print",
+    "plt.show",
+    "plt.rcParams.update",
+    "torch.set_default_dtype",
+    "torch.set_default_device",
+}
+DRAWS = {
+    "torch.rand",
+    "torch.randn",
+    "torch.randint",
+    "torch.randperm",
+    "torch.bernoulli",
+    "torch.multinomial",
 }
 
-
-def tree(module):
-    return ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+every_module = pytest.mark.parametrize("module", MODULES)
 
 
-def imported(module):
-    """Every module that this one imports, wherever in the file, by its full name."""
-    for node in ast.walk(tree(module)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module}: relative import"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+def room(module):
+    """The room that a module lies in: the first part of its dotted name."""
+    return module.split(".")[0]
 
 
 def calls(module):
     """Every call in this module, as text: "torch.manual_seed", with the node."""
-    return [
-        (ast.unparse(node.func), node)
-        for node in ast.walk(tree(module))
-        if isinstance(node, ast.Call)
-    ]
+    nodes = (node for node in ast.walk(tree(MODULES[module])) if isinstance(node, ast.Call))
+    return [(ast.unparse(node.func), node) for node in nodes]
 
 
 def public(module):
     """The public functions, classes and methods of a module: {name: node}."""
     found = {}
-    for node in tree(module).body:
+    for node in tree(MODULES[module]).body:
         if isinstance(node, DEFINITION) and not node.name.startswith("_"):
             found[node.name] = node
-            inner = (
-                n
-                for n in node.body
-                if isinstance(node, ast.ClassDef) and isinstance(n, ast.FunctionDef)
-            )
-            found |= {f"{node.name}.{n.name}": n for n in inner if not n.name.startswith("_")}
+            found |= methods(node)
     return found
 
 
-def test_importing_the_library_is_light():
+def methods(node):
+    """The public methods of a class, {class.method: node}; of a function none."""
+    inner = node.body if isinstance(node, ast.ClassDef) else []
+    functions = (n for n in inner if isinstance(n, ast.FunctionDef))
+    return {f"{node.name}.{n.name}": n for n in functions if not n.name.startswith("_")}
+
+
+def printed(script):
+    """What a script prints in a fresh interpreter."""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    return done.stdout.strip()
+
+
+# Imports
+
+
+def test_import_of_the_library_is_light():
     heavy = sorted(ONLY_IN)
     script = f"import sys, dlgutils; print([name for name in {heavy} if name in sys.modules])"
-    found = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
+    assert printed(script) == "[]"
+
+
+def test_import_draws_nothing_from_the_global_generator():
+    script = (
+        "import torch; before = torch.get_rng_state(); import dlgutils.widgets; "
+        "print(before.equal(torch.get_rng_state()))"
     )
-    assert found.stdout.strip() == "[]"
+    assert printed(script) == "True"
 
 
-def test_an_import_draws_nothing_from_the_global_generator():
-    script = "import torch; a = torch.get_rng_state(); import dlgutils.widgets; print(a.equal(torch.get_rng_state()))"
-    found = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
-    )
-    assert found.stdout.strip() == "True"
+def test_floors_hold_every_room_once():
+    rooms = [name for floor in FLOORS for name in floor]
+    assert sorted(rooms) == sorted({room(module) for module in MODULES})
 
 
-def test_every_module_has_a_layer():
-    assert sorted(set().union(*LAYERS)) == MODULES
-
-
-@pytest.mark.parametrize("module", MODULES)
+@every_module
 def test_imports_run_downward_only(module):
-    layer = next(k for k, names in enumerate(LAYERS) if module in names)
-    ours = {name.split(".")[1] for name in imported(module) if name.startswith("dlgutils")}
-    assert ours <= set().union(*LAYERS[:layer])
+    here = room(module)
+    level = next(k for k, floor in enumerate(FLOORS) if here in floor)
+    below = {name for floor in FLOORS[:level] for name in floor}
+    assert rooms_used(MODULES[module]) <= below | {here}
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_what_is_heavy_is_imported_in_one_place(module):
-    roots = {name.split(".")[0] for name in imported(module)}
-    assert not [
-        name for name, allowed in ONLY_IN.items() if name in roots and module not in allowed
-    ]
+def test_imports_inside_a_room_have_no_circle():
+    graph = {}
+    for module, path in MODULES.items():
+        ours = {name.removeprefix("dlgutils.") for name in imported(path)}
+        graph[module] = {
+            m for m in MODULES if m in ours or any(o.startswith(f"{m}.") for o in ours)
+        }
+    assert len([*TopologicalSorter(graph).static_order()]) >= len(MODULES)
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_a_library_does_not_speak_show_or_choose_a_device(module):
-    never = {
-        "print",
-        "plt.show",
-        "plt.rcParams.update",
-        "torch.set_default_dtype",
-        "torch.set_default_device",
+@pytest.mark.parametrize("path", PACKAGES, ids=lambda p: p.parent.name)
+def test_a_package_only_hands_names_on(path):
+    body = tree(path).body
+    kinds = (ast.Expr, ast.ImportFrom, ast.Import, ast.Assign)
+    assert ast.get_docstring(tree(path))
+    assert all(isinstance(node, kinds) for node in body)
+    assigned = {
+        target.id for node in body if isinstance(node, ast.Assign) for target in node.targets
     }
-    assert not [
-        name
-        for name, _ in calls(module)
-        if name in never or name.endswith((".cuda", ".is_available"))
-    ]
+    assert assigned <= {"__all__", "__version__"}
 
 
-@pytest.mark.parametrize("module", MODULES)
+@every_module
+def test_imports_of_heavy_packages_stand_in_one_room(module):
+    roots = {name.split(".")[0] for name in imported(MODULES[module])}
+    wrong = {name for name in roots & ONLY_IN.keys() if room(module) not in ONLY_IN[name]}
+    assert wrong == set()
+
+
+def test_contributing_quotes_the_floors():
+    text = " ".join((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split())
+    assert floors_in_words() in text
+
+
+# Global state
+
+
+@every_module
+def test_a_library_does_not_print_show_or_choose_a_device(module):
+    names = [name for name, _ in calls(module)]
+    assert [name for name in names if name in GLOBAL_SETTINGS] == []
+    assert [name for name in names if name.endswith((".cuda", ".is_available"))] == []
+
+
+@every_module
 def test_the_global_generator_is_seeded_inside_a_fork_only(module):
-    """And only that of the CPU, since only that is forked: torch.manual_seed would seed every device."""
-    forks = [
-        n
-        for n in ast.walk(tree(module))
-        if isinstance(n, ast.With) and "fork_rng" in ast.unparse(n.items[0])
-    ]
-    inside = {
-        node.lineno for fork in forks for node in ast.walk(fork) if isinstance(node, ast.Call)
-    }
-    assert {
-        node.lineno for name, node in calls(module) if name == "torch.default_generator.manual_seed"
-    } <= inside
-    assert not [
-        name
-        for name, _ in calls(module)
-        if name in ("torch.manual_seed", "torch.seed", "np.random.seed")
-    ]
+    """And only that of the CPU, since only it is forked: torch.manual_seed seeds every device."""
+    inside = set()
+    for node in ast.walk(tree(MODULES[module])):
+        if isinstance(node, ast.With) and "fork_rng" in ast.unparse(node.items[0]):
+            inside |= {inner.lineno for inner in ast.walk(node) if isinstance(inner, ast.Call)}
+    found = calls(module)
+    seeded = {n.lineno for name, n in found if name == "torch.default_generator.manual_seed"}
+    assert seeded <= inside
+    never = ("torch.manual_seed", "torch.seed", "np.random.seed")
+    assert [name for name, _ in found if name in never] == []
 
 
-@pytest.mark.parametrize("module", MODULES)
+@every_module
 def test_randomness_comes_from_a_generator(module):
-    draws = (
-        "torch.rand",
-        "torch.randn",
-        "torch.randint",
-        "torch.randperm",
-        "torch.bernoulli",
-        "torch.multinomial",
-    )
-    assert all("generator" in ast.unparse(node) for name, node in calls(module) if name in draws)
+    draws = [ast.unparse(node) for name, node in calls(module) if name in DRAWS]
+    assert all("generator" in draw for draw in draws)
     assert not any(name.startswith("np.random") for name, _ in calls(module))
 
 
-@pytest.mark.parametrize("module", MODULES)
+# What a reader finds
+
+
+@every_module
 def test_every_public_thing_is_documented(module):
-    assert ast.get_docstring(tree(module))
-    assert not [name for name, node in public(module).items() if not ast.get_docstring(node)]
+    assert ast.get_docstring(tree(MODULES[module]))
+    assert [name for name, node in public(module).items() if not ast.get_docstring(node)] == []
 
 
-@pytest.mark.parametrize("module", MODULES)
+@every_module
 def test_every_public_function_is_typed(module):
     for name, node in public(module).items():
         if isinstance(node, ast.FunctionDef):
-            arguments = [
-                a for a in ast.walk(node.args) if isinstance(a, ast.arg) and a.arg != "self"
-            ]
+            arguments = [a for a in ast.walk(node.args) if isinstance(a, ast.arg)]
             assert node.returns, name
-            assert all(a.annotation for a in arguments), name
+            assert all(a.annotation for a in arguments if a.arg != "self"), name
 
 
-@pytest.mark.parametrize("module", MODULES)
+@every_module
 def test_no_error_is_mute_and_no_signature_is_open(module):
-    raised = [
-        node.exc for node in ast.walk(tree(module)) if isinstance(node, ast.Raise) and node.exc
-    ]
-    assert all(isinstance(error, ast.Call) and error.args for error in raised)
-    assert not [
-        name
-        for name, f in public(module).items()
-        if isinstance(f, ast.FunctionDef) and f.args.kwarg
-    ]
+    raises = [node for node in ast.walk(tree(MODULES[module])) if isinstance(node, ast.Raise)]
+    errors = [node.exc for node in raises if node.exc]
+    assert all(isinstance(error, ast.Call) and error.args for error in errors)
+    functions = {n: f for n, f in public(module).items() if isinstance(f, ast.FunctionDef)}
+    assert [name for name, f in functions.items() if f.args.kwarg] == []
+
+
+@pytest.mark.parametrize("measure", measures.LIMITS)
+def test_the_measures_of_the_house_are_kept(measure):
+    """`python tools/measures.py` prints them all, with what is counted and where."""
+    found = measures.measure(ROOT)[measure]
+    assert found.value <= measures.LIMITS[measure], found.where
 
 
 def test_what_the_package_offers_exists_and_is_few():

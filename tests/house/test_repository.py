@@ -10,7 +10,7 @@ import pytest
 
 from tools.set_repository import FILES, current, parts, set_repository
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 CHAPTERS = [notebook for notebook in NOTEBOOKS if notebook.name[:2].isdigit()]
 
@@ -80,7 +80,7 @@ def test_set_repository_can_be_undone(copy):
 @pytest.mark.parametrize(
     "url", ["", "dlgutils", "https://gitlab.com/me/dlgutils", "https://github.com/me"]
 )
-def test_set_repository_refuses_what_is_no_repository(url, copy):
+def test_set_repository_refuses_what_is_not_a_repository(url, copy):
     with pytest.raises(ValueError, match=r"write https://github\.com/owner/name"):
         set_repository(url, copy)
     assert strays(copy) == []

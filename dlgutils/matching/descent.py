@@ -1,0 +1,84 @@
+"""All runs of one problem, from their starts to their ends: one evaluation of each per tick."""
+
+from collections.abc import Callable
+from contextlib import suppress
+
+import torch
+from torch import Tensor
+from torch.func import grad_and_value, vmap
+from torch.utils._pytree import tree_map_only
+from tqdm.auto import tqdm
+
+from dlgutils.matching.problem import Problem
+from dlgutils.matching.record import Record
+from dlgutils.matching.tracing import traced
+from dlgutils.types import Result, nothing
+
+Watch = Callable[[int, Tensor, Tensor], object]
+"""(evaluations so far, best losses (runs,), current images (runs, batch, ...)) -> true to stop."""
+
+_LOOK = 16  # evaluations between two looks at which runs have stopped: a look waits for the device
+_TRACE_PAYS = 3000  # evaluations · (runs + 8) to come: then tracing costs less than it saves
+
+
+def descend(
+    problem: Problem, steps: int, schedule: set[int], bar: tqdm, watch: Watch | None
+) -> Result:
+    """All runs of one problem, from their starts to their ends, or to Ctrl-C."""
+    record = Record(problem, schedule)
+    complete = False
+    with suppress(KeyboardInterrupt):  # the record has every evaluation that was finished
+        complete = _iterate(problem, record, steps, bar, watch)
+    return record.result(complete)
+
+
+def _iterate(problem: Problem, record: Record, steps: int, bar: tqdm, watch: Watch | None) -> bool:
+    """Evaluate and move all runs, `steps` times. Returns whether they came to their ends.
+
+    Runs that have stopped leave when they are half of all.
+    """
+    draw, optimizer, given = problem.attack.draw, problem.attack.optimizer, problem.given
+    evaluate = _traced_where_it_pays(vmap(grad_and_value(problem.objective)))
+    state = optimizer.init(problem.start)
+    running = torch.arange(len(problem.start), device=problem.start.device)
+    for evaluation in range(steps):
+        drawn = {} if draw is nothing else problem.draw(running.tolist())
+        slope, value = evaluate(steps - evaluation, state.trial, drawn, given)
+        trial, alive = state.trial, state.alive
+        state = optimizer.update(state, value, slope)
+        record.add(running, trial, value, alive, state.z)
+        _advance(bar, record)
+        if watch and watch(record.evaluations, record.best_loss, record.images()):
+            return False
+        if evaluation % _LOOK == _LOOK - 1:
+            left = state.alive.nonzero()[:, 0]
+            if not len(left):
+                return True
+            if 2 * len(left) <= len(running):
+                state, given, running = _only(left, (state, given, running))
+    return steps > 0
+
+
+def _traced_where_it_pays(function: Callable) -> Callable:
+    """The function, traced once for each number of runs if enough evaluations are to come."""
+    chosen: dict[int, Callable] = {}
+
+    def evaluate(to_come: int, *args: object) -> tuple[Tensor, Tensor]:
+        runs = len(args[0])
+        if runs not in chosen:
+            pays = to_come * (runs + 8) >= _TRACE_PAYS
+            chosen[runs] = traced(function, *args) if pays else function
+        return chosen[runs](*args)
+
+    return evaluate
+
+
+def _only(runs: Tensor, tensors: tuple) -> tuple:
+    return tree_map_only(Tensor, lambda t: t[runs], tensors)
+
+
+def _advance(bar: tqdm, record: Record) -> None:
+    bar.update(len(record.best_loss))
+    if not bar.disable:
+        best, median = record.best_loss.min(), record.best_loss.median()
+        bar.set_postfix(best=f"{best:.1e}", median=f"{median:.1e}", refresh=False)

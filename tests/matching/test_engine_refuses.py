@@ -1,0 +1,169 @@
+"""The engine names bad input: what came, what was wanted, and the way out."""
+
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from dlgutils import Batch, attacks, data, invert, models, share
+from dlgutils.federated import honest
+from dlgutils.types import Guess
+
+NAMES = data.class_names("photos")
+
+
+class Attention(nn.Module):
+    """One attention over the rows of an image, and a classifier."""
+
+    def __init__(self):
+        super().__init__()
+        self.qkv, self.fc = nn.Linear(8, 24), nn.Linear(64, 4)
+
+    def forward(self, x):
+        """Logits."""
+        q, k, v = self.qkv(x).chunk(3, -1)
+        return self.fc(scaled_dot_product_attention(q, k, v).flatten(1))
+
+
+def rounds_of(names, seeded, **net):
+    """A LeNet, one round for each photograph, and the truth, (runs, 1, 3, 32, 32)."""
+    model, shared = models.lenet(**net), []
+    for seed, name in enumerate(names):
+        shared.append(honest(model, data.photos(name), seeded(seed)).shared)
+    return model, shared, data.photos(*names).x[:, None]
+
+
+@pytest.mark.parametrize("generator", [0, [5], "0"], ids=str)
+def test_invert_refuses_what_is_not_a_generator_of_the_cpu(tiny, generator):
+    model, _, shared, *_ = tiny()
+    message = rf"generator on the CPU, got {re.escape(repr(generator))}; .* or seeds=\[\.\.\.\]"
+    with pytest.raises(ValueError, match=message):
+        invert(model, shared, attacks.idlg, generator)
+
+
+@pytest.mark.parametrize("seeds", [[0.5], "a", 3], ids=str)
+def test_invert_seeds_that_are_not_whole_numbers_are_refused(tiny, seeds):
+    model, _, shared, *_ = tiny()
+    message = rf"seeds are whole numbers, got {re.escape(repr(seeds))}; pass seeds=\[0\]"
+    with pytest.raises(ValueError, match=message):
+        invert(model, shared, attacks.idlg, seeds=seeds)
+
+
+def test_invert_a_generator_beside_seeds_is_refused(tiny, seeded):
+    model, _, shared, *_ = tiny()
+    with pytest.raises(ValueError, match=r"a generator draws the seeds, .*; pass one of the two"):
+        invert(model, shared, attacks.idlg, seeded(0), seeds=[0])
+
+
+def test_invert_there_is_one_seed_for_each_run(tiny):
+    model, _, shared, *_ = tiny()
+    with pytest.raises(
+        ValueError, match=r"2 seeds came for 3 runs; pass one for each, or a generator for all"
+    ):
+        invert(model, [shared] * 3, attacks.idlg, seeds=[0, 1])
+
+
+def test_invert_runs_with_different_tensors_are_refused(tiny):
+    model, _, shared, *_ = tiny()
+    mask_names = iter("ab")
+
+    def infer(*_):
+        return Guess(masks={next(mask_names): torch.ones(1)})
+
+    with pytest.raises(
+        ValueError, match=r"the same tensors, got \['a'\] and \['b'\]; invert them one by one"
+    ):
+        invert(model, [shared] * 2, replace(attacks.idlg, infer=infer))
+
+
+def test_invert_a_shape_that_a_users_model_does_not_take_is_named(seeded):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 5), nn.Sigmoid(), nn.Linear(5, 4))
+    shared = share(model, Batch(torch.rand(1, 1, 8, 8, generator=seeded(0)), torch.tensor([2])))
+    with pytest.raises(
+        ValueError,
+        match=r"model does not take images of shape \(3, 8, 8\): .*; resize them or build",
+    ):
+        invert(model, replace(shared, x_shape=(1, 3, 8, 8)), attacks.idlg)
+
+
+@pytest.mark.parametrize(
+    "option", [{"steps": 0}, {"steps": -5}, {"frames": 0}, {"chunk": 0}], ids=str
+)
+def test_invert_numbers_below_one_are_refused(tiny, option):
+    model, _, shared, *_ = tiny()
+    ((name, number),) = option.items()
+    with pytest.raises(ValueError, match=rf"at least 1 of {name}, got {number}"):
+        invert(model, shared, attacks.idlg, **option)
+
+
+def test_invert_an_empty_list_is_refused(tiny):
+    with pytest.raises(ValueError, match=r"at least 1 of rounds, got 0"):
+        invert(tiny().model, [], attacks.idlg)
+
+
+def test_invert_rounds_of_different_shapes_are_refused(tiny):
+    model, _, shared, *_ = tiny()
+    with pytest.raises(
+        ValueError, match=r"different shapes, \[\(1, 1, 8, 8\), \(2, 1, 8, 8\)\].*one by one"
+    ):
+        invert(model, [shared, tiny(batch=2).shared], attacks.dlg)
+
+
+def test_invert_a_model_of_another_architecture_is_refused(tiny):
+    with pytest.raises(
+        ValueError,
+        match=r"weights of another model: .* attack with the model that the client trained",
+    ):
+        invert(models.mlp((1, 8, 8), classes=4), tiny().shared, attacks.idlg)
+
+
+def test_invert_gradients_of_another_shape_are_refused(tiny):
+    model, _, shared, *_ = tiny()
+    flat = {name: g.flatten() for name, g in shared.gradient.items()}
+    with pytest.raises(
+        ValueError,
+        match=r"gradient of another model: body\.0\.weight is \(300,\) there.*\(12, 1, 5, 5\)",
+    ):
+        invert(model, replace(shared, gradient=flat), attacks.idlg)
+
+
+def test_invert_a_zero_gradient_is_refused(tiny):
+    model, _, shared, *_ = tiny()
+    with pytest.raises(ValueError, match=r"zero everywhere"):
+        invert(
+            model,
+            replace(shared, gradient={n: 0 * g for n, g in shared.gradient.items()}),
+            attacks.dlg,
+        )
+
+
+@pytest.mark.parametrize("field", ["weights", "gradient"])
+def test_invert_weights_and_gradient_of_different_dtypes_are_refused(tiny, field):
+    model, _, shared, *_ = tiny()
+    single = {name: t.float() for name, t in getattr(shared, field).items()}
+    with pytest.raises(ValueError, match=r"float32.*float64|float64.*float32"):
+        invert(model, replace(shared, **{field: single}), attacks.idlg, steps=1)
+
+
+def test_invert_rounds_of_different_dtypes_are_refused(tiny):
+    rounds = [tiny(dtype=dtype) for dtype in (torch.float32, torch.float64)]
+    with pytest.raises(ValueError, match=r"float32.*float64|float64.*float32"):
+        invert(rounds[0].model, [r.shared for r in rounds], attacks.idlg, steps=1)
+
+
+def test_invert_images_of_a_shape_that_the_model_does_not_take_are_refused(tiny):
+    model, _, shared, *_ = tiny()
+    with pytest.raises(
+        ValueError, match=r"got images of shape \(3, 8, 8\), this network was built for \(1, 8, 8\)"
+    ):
+        invert(model, replace(shared, x_shape=(1, 3, 8, 8)), attacks.idlg)
+
+
+def test_invert_a_model_with_hidden_randomness_is_refused(tiny):
+    model, _, shared, *_ = tiny()
+    model.extra = torch.nn.Dropout(0.5)
+    with pytest.raises(ValueError, match=r"extra is an active Dropout"):
+        invert(model, shared, attacks.idlg)
