@@ -13,18 +13,13 @@ import math
 from dataclasses import replace
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
 from dlgutils import models
-from dlgutils.analytic import labels
+from dlgutils.analytic import labels, one_image
 from dlgutils.federated import checks
 from dlgutils.models.modules import observe
 from dlgutils.types import Shared, Tensors
-
-CLEAR = 6
-"""From so many standard errors above zero on, a number counts as different from zero."""
 
 
 class Reading(NamedTuple):
@@ -65,19 +60,19 @@ def read_unchecked(model: nn.Module, shared: Shared, noise: float) -> Reading:
     dropouts = models.active_dropouts(model)
     layers = linear_after(model, shared.x_shape)
     _check_readable(shared, hidden=[name for name in dropouts if name not in layers])
-    if noise:
-        gradient = _project_on_one_image(model, shared, noise)
-        shared = replace(shared, gradient=gradient)
     weight, bias = shared.classifier
+    if noise:
+        gradient = one_image.project(model, shared, noise)
+        shared = replace(shared, gradient=gradient)
     y = labels.read(shared)
-    delta = shared.gradient[bias] if bias else _delta_without_bias(shared, weight, y)
+    delta = shared.gradient[bias] if bias else one_image.delta_without_bias(shared, y)
     masks = {}
     for name, linear in layers.items():
         gradient = shared.gradient[linear]
-        _check_one_image(linear, gradient)
+        one_image.check(linear, gradient)
         kept = gradient.any(0).to(delta)
         masks[name] = kept[None] / (1 - dropouts[name].p)
-    _check_one_image(weight, shared.gradient[weight])
+    one_image.check(weight, shared.gradient[weight])
     features = delta @ shared.gradient[weight] / (delta @ delta)
     return Reading(y, delta[None], features[None], masks)
 
@@ -136,94 +131,3 @@ def _check_readable(shared: Shared, hidden: list[str]) -> None:
             f"no linear layer gets the output of {', '.join(hidden)}, so its zeros are not columns "
             "of a gradient; optimise that mask together with the image: attacks.dia"
         )
-
-
-def _check_one_image(name: str, gradient: Tensor) -> None:
-    """Raises ValueError unless the gradient of a linear layer is δ uᵀ, as that of one image is."""
-    longest = gradient.norm(dim=1).argmax()
-    row = gradient[longest]
-    along_row = (gradient @ row)[:, None] * row / (row @ row)
-    off = gradient - along_row
-    share = float(off.norm() / gradient.norm())
-    if share > 1e3 * torch.finfo(gradient.dtype).eps:
-        raise ValueError(
-            f"the gradient of {name} is not a product δ uᵀ, as that of one image is: {share:.0e} "
-            "of its length is left over; noise that was not announced, several images, or a layer "
-            "used twice hide the mask: pass noise=, or optimise the mask, with attacks.dia"
-        )
-
-
-# One image and noise of one size σ leave G = δ uᵀ + σ N, N standard normal, in a linear layer. The
-# likelihood of δ uᵀ falls with ‖G − δ uᵀ‖², so the most likely one is the matrix of rank one
-# nearest to G: the first term s l rᵀ of its singular value decomposition (Eckart & Young 1936).
-#
-# Which of its columns are zero? Since l has length one, s r = Gᵀ l = (lᵀδ) u + σ Nᵀl: every entry
-# has a standard error of σ, whatever the size of the layer. A dropped unit is off by six of them
-# once in 5·10⁸ times, so not one unit of a large layer is kept by mistake. A kept unit that small
-# is lost; it contributes less to the gradient than six standard errors.
-#
-# Of the classifier δ = softmax − onehot is needed, too: `labels.read` recognises it by a single
-# negative entry and a sum of zero, and noise spoils both. The label is where δ is lowest; all other
-# entries are probabilities, so not below zero; and what they sum to is missing from one at the
-# label.
-def _project_on_one_image(model: nn.Module, shared: Shared, noise: float) -> Tensors:
-    """The gradient with linear layers as one image leaves them, given noise of that size."""
-    gradient = dict(shared.gradient)
-    for name, module in model.named_modules():
-        if not isinstance(module, nn.Linear):
-            continue
-        weight = f"{name}.weight"
-        g = gradient[weight].double()
-        left, size, right = torch.linalg.svd(g, full_matrices=False)
-        row = size[0] * right[0]
-        row = torch.where(row.abs() > CLEAR * noise, row, 0)
-        gradient[weight] = (left[:, :1] * row).to(gradient[weight])
-    last, delta = list(gradient.items())[-1]
-    if delta.ndim == 1:
-        gradient[last] = _balanced(delta)
-    return gradient
-
-
-def _balanced(delta: Tensor) -> Tensor:
-    """δ with one negative entry, minus the sum of the others."""
-    others = delta.clamp(min=0)
-    label = delta.argmin()
-    others[label] = 0
-    others[label] = -others.sum()
-    return others
-
-
-# Every column of δ uᵀ is a multiple of δ, and so is their sum: this gives its direction, with the
-# sign that makes the entry at the label negative. A length ℓ of δ implies the features
-# u = Gᵀδ / ℓ², and these imply a δ of their own, softmax(W u) − onehot(y). At the true length both
-# agree. The search looks at 513 lengths and goes on between the neighbours of the best, so each of
-# its ten turns divides the range of log ℓ by 256.
-def _delta_without_bias(shared: Shared, weight: str, y: Tensor) -> Tensor:
-    """δ of a classifier without bias, (classes,)."""
-    W = shared.weights[weight].double()
-    gradient = shared.gradient[weight].double()
-    columns = gradient.sum(1)
-    sign = -columns[y].sign()
-    direction = columns / columns.norm() * sign
-    target = one_hot(y, len(W))[0]
-
-    def error(lengths: Tensor) -> Tensor:
-        delta = lengths[:, None] * direction
-        features = delta / lengths[:, None] ** 2 @ gradient
-        implied = (features @ W.T).softmax(1) - target
-        return (implied - delta).norm(dim=1) / lengths
-
-    low = math.log(1e-8)
-    high = math.log(2) / 2  # no δ is longer than √2
-    for _ in range(10):
-        tries = torch.linspace(low, high, 513, dtype=torch.float64, device=W.device)
-        k = int(error(tries.exp()).argmin())
-        low = tries[max(k - 1, 0)]
-        high = tries[min(k + 1, 512)]
-    length = tries[k].exp()
-    if error(length[None]) > 1e-3:
-        raise ValueError(
-            f"no length makes the columns of {weight}'s gradient a softmax − onehot: noise, or "
-            "another loss; optimise label and mask with attacks.dia"
-        )
-    return (length * direction).to(shared.gradient[weight])

@@ -11,7 +11,7 @@ from torch import nn
 
 from dlgutils import Batch, data, models, share
 from dlgutils.analytic import closed_form
-from dlgutils.federated import Round
+from dlgutils.federated import honest
 
 ACTIVATIONS = [nn.Sigmoid, nn.Tanh, nn.LeakyReLU, nn.ELU, nn.Softplus]
 
@@ -22,8 +22,7 @@ def round_of(model, x_shape, seed=0, *, init=models.init_default, dtype=torch.fl
     model = init(model.to(dtype), gen)
     x = torch.rand(1, *x_shape, generator=gen, dtype=dtype) if x is None else x.to(dtype)
     secret = Batch(x, torch.randint(4, (1,), generator=gen))
-    masks = models.draw_masks(model, 1, gen)
-    return Round(model, secret, share(model, secret, masks=masks), masks)
+    return honest(model, secret, gen, init=None)
 
 
 def mse(solution, batch):

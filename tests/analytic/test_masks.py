@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from dlgutils import Batch, attacks, invert, metrics, models, share
 from dlgutils.analytic import masks
-from dlgutils.federated import Round, gradient
+from dlgutils.federated import gradient, honest
 
 SHAPE = (1, 8, 8)
 
@@ -52,8 +52,7 @@ def round_of(model, seed, *, init=models.init_default, batch=1, dtype=torch.floa
     model = init(model, gen).to(dtype)
     x = torch.rand(batch, *SHAPE, generator=gen).to(dtype)
     secret = Batch(x, torch.randint(4, (batch,), generator=gen))
-    drawn = models.draw_masks(model, batch, gen)
-    return Round(model, secret, share(model, secret, masks=drawn), drawn)
+    return honest(model, secret, gen, init=None)
 
 
 def entering(model, secret, drawn):

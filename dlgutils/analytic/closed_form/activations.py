@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from dlgutils.analytic.masks import CLEAR
+from dlgutils.analytic.one_image import CLEAR
 
 INVERTIBLE = (
     nn.Sigmoid,

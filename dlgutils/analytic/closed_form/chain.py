@@ -25,8 +25,8 @@ def chain(model: nn.Module, x_shape: tuple[int, ...]) -> list[Step]:
     calls, logits = observe(model, value)
     steps = []
     for call in calls:
-        gets_value = call.input.flatten().equal(value.flatten())
-        if not gets_value:
+        left = value.flatten()
+        if not call.input.flatten().equal(left):
             raise ValueError(
                 f"{call.name} does not get what left the module before it: a branch, a sum, or a "
                 "function such as F.relu or F.max_pool2d between them; closed_form needs one chain "
@@ -50,7 +50,12 @@ def in_float64(model: nn.Module, shared: Shared) -> nn.Module:
     return model
 
 
-def _check_chain(model: nn.Module, steps: list[Step], *, complete: bool) -> None:
+def _check_chain(
+    model: nn.Module,
+    steps: list[Step],
+    *,
+    complete: bool,
+) -> None:
     """Raises ValueError unless the steps are the whole model, each used once, the last one linear.
 
     complete: whether what left the last module is what the model returns.
