@@ -11,10 +11,10 @@ export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help book test lint library unit notebooks browser pages bench rates paper jupyter serve format repository clean
+.PHONY: help book test lint library unit notebooks browser pages bench rates dropout-run jupyter serve format repository clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The environment ----------------------------------------------------------------------------------------------
 
@@ -89,13 +89,13 @@ pages: $(READY) browser ## the built book in a real browser
 	@echo "== the pages in a browser"
 	$(BIN)/python -m pytest tests/browser
 
-bench: $(READY) ## how fast: ours beside the public reference loop, about 15 minutes
+bench: $(READY) ## how fast and how lean: ours beside the public reference loop, about 15 minutes
 	$(BIN)/python -m benchmarks.speed
 
 rates: $(READY) ## how often: success rates with intervals, about an hour
 	$(BIN)/python -m reproduce.recovery
 
-paper: $(READY) ## the dropout paper's run in full, about two hours; goes on where it was interrupted
+dropout-run: $(READY) ## six attackers on dropout, 5 800 evaluations each, about two hours; goes on where it was interrupted
 	$(BIN)/python -m reproduce.dropout_run
 
 # For authors --------------------------------------------------------------------------------------------------

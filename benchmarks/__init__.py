@@ -1,1 +1,1 @@
-"""Measurements behind the book's figures, each side by side in one run; `make bench` prints them."""
+"""Measurements of time and memory, each side by side in one run; `make bench` prints them."""

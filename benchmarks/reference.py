@@ -1,4 +1,7 @@
-"""The public reference loop of iDLG, written anew from its published description: one image, one thread, eager autograd."""
+"""The public reference loop of iDLG, written anew from its published description.
+
+One image, one thread, eager autograd.
+"""
 
 from collections.abc import Iterator
 
@@ -13,13 +16,21 @@ from dlgutils.analytic import labels
 def iterations(
     model: nn.Module, shared: Shared, generator: Generator, most: int = 300
 ) -> Iterator[tuple[Tensor, int]]:
-    """The image, (1, channels, height, width), and the evaluations so far, after each iteration of `torch.optim.LBFGS`.
+    """The image, and the evaluations so far, after each iteration of `torch.optim.LBFGS`.
 
-    N(0, 1) start, ‖g′ − g‖², lr 1, no line search, up to 20 evaluations an iteration (Zhu, Liu & Han 2019,
-    arXiv:1906.08935), the label read off the gradient first (Zhao, Mopuri & Bilen 2020, arXiv:2001.02610).
+    N(0, 1) start, ‖g′ − g‖², lr 1, no line search, up to 20 evaluations an iteration (Zhu, Liu &
+    Han 2019, arXiv:1906.08935), the label read off the gradient first (Zhao, Mopuri & Bilen 2020,
+    arXiv:2001.02610).
+
+    Args:
+        model: gets the client's weights.
+        shared: what the client sent: the gradient of one image.
+        generator: draws the start.
+        most: iterations.
     """
     model.load_state_dict(shared.weights, strict=False)
-    y, evaluations = labels.by_sign(shared), 0
+    y = labels.by_sign(shared)
+    evaluations = 0
     x = torch.randn(shared.x_shape, generator=generator).requires_grad_()
     optimizer = torch.optim.LBFGS([x], lr=1)
 
@@ -27,14 +38,13 @@ def iterations(
         nonlocal evaluations
         evaluations += 1
         optimizer.zero_grad()
-        guess = torch.autograd.grad(
-            cross_entropy(model(x), y), model.parameters(), create_graph=True
-        )
-        loss = sum(
-            ((a - b) ** 2).sum() for a, b in zip(guess, shared.gradient.values(), strict=True)
-        )
-        loss.backward()
-        return loss
+        loss = cross_entropy(model(x), y)
+        guess = torch.autograd.grad(loss, model.parameters(), create_graph=True)
+        distance = 0
+        for ours, theirs in zip(guess, shared.gradient.values(), strict=True):
+            distance = distance + ((ours - theirs) ** 2).sum()
+        distance.backward()
+        return distance
 
     for _ in range(most):
         optimizer.step(closure)

@@ -1,24 +1,26 @@
-"""How fast, and how lean? Ours beside the public reference loop, measured in one run, on one CPU thread or one GPU.
+"""How fast, and how lean? Ours beside the public reference loop, on one CPU thread or one GPU.
 
-`python -m benchmarks.speed [cpu|cuda]` prints four Markdown tables: (a) milliseconds per run and evaluation, (b) recovered
-images per minute, (c) peak memory, (d) how (a) grows with runs, image size and batch size.
+`python -m benchmarks.speed [cpu|cuda]` prints four Markdown tables, measured in one run:
+(a) milliseconds per run and evaluation, (b) recovered images per minute, (c) peak memory, (d) how
+(a) grows with runs, image size and batch size.
 """
 
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from statistics import median
 
 import torch
-from torch import Generator
+from torch import Generator, nn
 from torch.nn.functional import avg_pool2d
 
 import dlgutils as du
-from benchmarks import recovery, reference
-from dlgutils import attacks, data, metrics, models
+from benchmarks import memory, reference
+from dlgutils import attacks, data, federated, metrics, models
+from reproduce import recovery
+from reproduce.tables import print_table
 
 STEPS = 100
 REPEATS = 3
@@ -27,37 +29,62 @@ SUCCESS = 1e-3  # MSE
 OURS, THEIRS = 96, 12  # images of table (b)
 DEFAULT = recovery.Setting("photos", models.init_default, attacks.idlg, (100,))
 WIDE = recovery.Setting("photos", models.init_uniform, attacks.idlg, (300,))
+GROWTH = (
+    (1, 32, 1),
+    (4, 32, 1),
+    (16, 32, 1),
+    (64, 32, 1),
+    (256, 32, 1),
+    (16, 16, 1),
+    (16, 64, 1),
+    (16, 32, 2),
+    (16, 32, 4),
+    (16, 32, 8),
+)
+"""Runs, image size and batch size of the rows of table (d)."""
 
-PEAK = """
-import sys, torch
-from pathlib import Path
-from benchmarks import speed
-torch.set_num_threads(1)
-runs = int(sys.argv[1])
-if runs:
-    speed.attack(*speed.rounds(runs, 32, 1, "cpu"), steps=speed.STEPS)
-print(next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line))
-"""
+Rows = Iterable[Sequence[object]]
+"""What `table` prints."""
 
 
 def rounds(
-    runs: int, size: int, batch: int, device: str
-) -> tuple[torch.nn.Module, list[du.Shared]]:
-    """A LeNet with PyTorch's initialisation, and honest rounds of photographs, run k with seed k."""
+    runs: int,
+    size: int,
+    batch: int,
+    device: str,
+) -> tuple[nn.Module, list[du.Shared]]:
+    """A LeNet with PyTorch's initialisation, and what its clients share of photographs.
+
+    Args:
+        runs: how many rounds; run k has seed k.
+        size: of the images, in pixels.
+        batch: images a round.
+        device: of the model and the gradients.
+    """
     photos = data.photos(size=max(size, 32))
-    x = avg_pool2d(photos.x, photos.x.shape[-1] // size)
-    model, shared = models.lenet((3, size, size)).to(device), []
+    images = avg_pool2d(photos.x, photos.x.shape[-1] // size)
+    model = models.lenet((3, size, size)).to(device)
+    shared = []
     for k in range(runs):
-        which = (torch.arange(batch) + k) % len(x)
-        secret = du.Batch(x[which].to(device), photos.y[which].to(device))
-        shared.append(du.share(models.init_default(model, Generator().manual_seed(k)), secret))
+        which = (torch.arange(batch) + k) % len(images)
+        x = images[which].to(device)
+        y = photos.y[which].to(device)
+        generator = Generator().manual_seed(k)
+        drawn = federated.honest(model, du.Batch(x, y), generator)
+        shared.append(drawn.shared)
     return model, shared
 
 
-def attack(model: torch.nn.Module, shared: list[du.Shared], steps: int) -> du.Result:
+def attack(model: nn.Module, shared: Sequence[du.Shared], steps: int) -> du.Result:
     """All rounds in one call."""
     return du.invert(
-        model, shared, attacks.dlg, range(len(shared)), steps=steps, frames=1, chunk=len(shared)
+        model,
+        shared,
+        attacks.dlg,
+        seeds=range(len(shared)),
+        steps=steps,
+        frames=1,
+        chunk=len(shared),
     )
 
 
@@ -74,127 +101,125 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def ours(runs: int, device: str, size: int = 32, batch: int = 1) -> float:
-    """Milliseconds per run and evaluation: 100 evaluations of DLG from start to end, tracing included."""
+    """Milliseconds per run and evaluation: DLG from start to end, tracing included.
+
+    Args:
+        runs: how many go through one call.
+        device: where.
+        size: of the images, in pixels.
+        batch: images a run.
+    """
     model, shared = rounds(runs, size, batch, device)
-    return 1e3 * seconds(lambda: attack(model, shared, STEPS)) / STEPS / runs
+    total = seconds(lambda: attack(model, shared, STEPS))
+    return 1e3 * total / STEPS / runs
 
 
 def theirs() -> float:
-    """Milliseconds per evaluation of the reference loop, over its first 100 or so, on wide weights where it goes on."""
-    model, shared, _ = recovery.honest_round(WIDE, 0, recovery.pool("photos"))
+    """Milliseconds per evaluation of the reference loop, over its first 100 or so.
+
+    On wide weights, where it goes on.
+    """
+    (one,) = recovery.draw_rounds(WIDE, 1)
     times = []
     for _ in range(REPEATS):
-        loop = reference.iterations(model, shared, Generator().manual_seed(0))
-        marks = [(next(loop)[1], time.perf_counter()) for _ in range(6)]
-        times += [(then - now) / (n - m) for (m, now), (n, then) in pairwise(marks) if n > m]
+        loop = reference.iterations(one.model, one.shared, Generator().manual_seed(0))
+        marks = []
+        for _, evaluations in islice(loop, 6):
+            marks.append((evaluations, time.perf_counter()))
+        for (before, start), (after, end) in pairwise(marks):
+            if after > before:
+                times.append((end - start) / (after - before))
     return 1e3 * median(times)
 
 
 def recovered(setting: recovery.Setting, device: str) -> tuple[int, float]:
     """How many of the images ours recovers in one call, and in how many seconds."""
-    model, shared, secrets = drawn(setting, OURS)
-    model, shared = model.to(device), [to(s, device) for s in shared]
+    drawn = recovery.draw_rounds(setting, OURS)
+    model = drawn[0].model.to(device)
+    shared = [to(one.shared, device) for one in drawn]
+    truth = torch.stack([one.secret.x for one in drawn])
     begin = time.perf_counter()
-    result = du.invert(model, shared, setting.attack, range(OURS), steps=setting.looks[0], frames=1)
-    mse = metrics.mse(result.x.cpu(), torch.stack([s.x for s in secrets]))
-    return int((mse < SUCCESS).sum()), time.perf_counter() - begin
-
-
-def recovered_by_reference(setting: recovery.Setting) -> tuple[int, float]:
-    """The same for the reference loop, whose clock stops as soon as an image is there: more than an attacker can do."""
-    model, shared, secrets = drawn(setting, THEIRS)
-    begin, found = time.perf_counter(), 0
-    for k, (round_, secret) in enumerate(zip(shared, secrets, strict=True)):
-        loop = reference.iterations(model, round_, Generator().manual_seed(k))
-        found += any(metrics.mse(x, secret.x).item() < SUCCESS for x, _ in loop)
+    result = du.invert(
+        model,
+        shared,
+        setting.attack,
+        seeds=range(OURS),
+        steps=setting.looks[0],
+        frames=1,
+    )
+    mse = metrics.mse(result.x.cpu(), truth)
+    found = int((mse < SUCCESS).sum())
     return found, time.perf_counter() - begin
 
 
-def drawn(
-    setting: recovery.Setting, images: int
-) -> tuple[torch.nn.Module, list[du.Shared], list[du.Batch]]:
-    """The rounds of seeds 0, 1, …"""
-    everything = recovery.pool(setting.images)
-    nets, shared, secrets = zip(
-        *(recovery.honest_round(setting, k, everything) for k in range(images)), strict=True
-    )
-    return nets[0], list(shared), list(secrets)
+def recovered_by_reference(setting: recovery.Setting) -> tuple[int, float]:
+    """The same for the reference loop.
+
+    Its clock stops as soon as an image is there, which is more than an attacker can do.
+    """
+    drawn = recovery.draw_rounds(setting, THEIRS)
+    model = drawn[0].model
+    begin = time.perf_counter()
+    found = 0
+    for k, one in enumerate(drawn):
+        loop = reference.iterations(model, one.shared, Generator().manual_seed(k))
+        truth = one.secret.x
+        found += any(metrics.mse(x, truth) < SUCCESS for x, _ in loop)
+    return found, time.perf_counter() - begin
 
 
 def to(shared: du.Shared, device: str) -> du.Shared:
     """The round on another device."""
-    weights, gradient = (
-        {n: t.to(device) for n, t in tensors.items()}
-        for tensors in (shared.weights, shared.gradient)
-    )
+    weights = {name: tensor.to(device) for name, tensor in shared.weights.items()}
+    gradient = {name: tensor.to(device) for name, tensor in shared.gradient.items()}
     return replace(shared, weights=weights, gradient=gradient)
 
 
-def peak(runs: int) -> float:
-    """Megabytes that a process of its own needed at most (on Linux)."""
-    out = subprocess.run(
-        [sys.executable, "-c", PEAK, str(runs)], capture_output=True, text=True, check=True
-    ).stdout
-    return int(out) / 1024
-
-
-def table(title: str, head: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+def table(title: str, head: Sequence[str], rows: Rows) -> None:
     """Print a Markdown table row by row, as the rows come."""
-    head = list(head)
-    print(f"\n{title}\n\n| {' | '.join(head)} |\n|{'---|' * len(head)}", flush=True)
-    for row in rows:
-        print(
-            "|",
-            " | ".join(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row),
-            "|",
-            flush=True,
-        )
+    print(f"\n{title}\n", flush=True)
+    print_table(head, rows)
+
+
+def time_rows(device: str) -> Rows:
+    """Table (a): the reference loop, then ours with more and more runs."""
+    base = theirs()
+    yield "reference loop, one run", base, 1.0
+    for runs in RUNS:
+        milliseconds = ours(runs, device)
+        yield f"ours, {runs} runs", milliseconds, milliseconds / base
+
+
+def recovered_rows(device: str) -> Rows:
+    """Table (b): each side on both networks."""
+    for network, setting in (("wide", WIDE), ("default", DEFAULT)):
+        found, took = recovered(setting, device)
+        name = f"ours, {setting.looks[0]} evaluations"
+        yield network, name, f"{found} of {OURS}", took, 60 * found / took
+        found, took = recovered_by_reference(setting)
+        yield network, "reference loop", f"{found} of {THEIRS}", took, 60 * found / took
+
+
+def growth_rows(device: str) -> Rows:
+    """Table (d): the time of one evaluation, by runs, image size and batch size."""
+    for runs, size, batch in GROWTH:
+        yield runs, size, batch, ours(runs, device, size, batch)
 
 
 def main(device: str = "cpu") -> None:
     """Print the four tables."""
     torch.set_num_threads(1)
     where = torch.cuda.get_device_name() if device == "cuda" else "one CPU thread"
-    print(
-        f"torch {torch.__version__}, {where}; 100 evaluations of DLG on the LeNet unless stated otherwise"
-    )
-    base = theirs()
-    rows = ((f"ours, {runs} runs", ms := ours(runs, device), ms / base) for runs in RUNS)
+    what = "100 evaluations of DLG on the LeNet unless stated otherwise"
+    print(f"torch {torch.__version__}, {where}; {what}")
     head = ("", "ms per run and evaluation", "ratio")
-    table("(a) Time", head, [("reference loop, one run", base, 1.0), *rows])
+    table("(a) Time", head, time_rows(device))
     head = ("network", "attack", "recovered (MSE < 1e-3)", "seconds", "images per minute")
     table("(b) Recovered images", head, recovered_rows(device))
-    base = peak(0)
     head = ("runs", "MB above the 0 runs of the first row", "MB a run")
-    rows = ((runs, mb := peak(runs) - base, mb / runs) for runs in RUNS)
-    table("(c) Peak memory on the CPU", head, [(0, base, "–"), *rows])
+    table("(c) Peak memory on the CPU", head, memory.rows(RUNS))
     head = ("runs", "image size", "batch", "ms per run and evaluation")
-    cases = [
-        *((runs, 32, 1) for runs in (1, 4, 16, 64, 256)),
-        (16, 16, 1),
-        (16, 64, 1),
-        *((16, 32, b) for b in (2, 4, 8)),
-    ]
-    table(
-        "(d) Growth",
-        head,
-        ((runs, size, b, ours(runs, device, size, b)) for runs, size, b in cases),
-    )
-
-
-def recovered_rows(device: str) -> Iterable[tuple]:
-    """Table (b): each side on both networks."""
-    for network, setting in (("wide", WIDE), ("default", DEFAULT)):
-        found, time_ = recovered(setting, device)
-        yield (
-            network,
-            f"ours, {setting.looks[0]} evaluations",
-            f"{found} of {OURS}",
-            time_,
-            60 * found / time_,
-        )
-        found, time_ = recovered_by_reference(setting)
-        yield network, "reference loop", f"{found} of {THEIRS}", time_, 60 * found / time_
+    table("(d) Growth", head, growth_rows(device))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Real images as tensors in [0, 1]: a few embedded in the package, and torchvision's data sets for who is online."""
+"""Real images as tensors in [0, 1], and the tables of long experiments.
+
+A few sets of images are part of the package; those of torchvision need a network connection.
+"""
 
 import hashlib
 from functools import cache
@@ -15,7 +18,7 @@ from dlgutils.types import Batch
 if TYPE_CHECKING:
     import pandas as pd
 
-# md5 of the uncompressed files, which torchvision does not check once they are on disk
+# md5 of the unpacked files, which torchvision does not check once they are on disk
 _RAW_MD5 = {
     "MNIST": {
         "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
@@ -37,9 +40,9 @@ _TORCHVISION = ("MNIST", "FashionMNIST", "CIFAR10", "CIFAR100", "SVHN")
 def photos(*names: str, size: int = 32, crop: int = 0) -> Batch:
     """The named photographs, or all twelve: x (batch, 3, size, size), y their class ids 0 … 11.
 
-    names: from `class_names("photos")`, e.g. "cat". size: 32 or 64 pixels. crop: 0 for the wide
-    crop, 1 for the close one. Sources and licences: DATA-LICENSES.md beside the arrays. Raises
-    ValueError for an unknown name, size or crop.
+    names: from `class_names("photos")`, such as "cat". size: 32 or 64 pixels. crop: 0 for the wide
+    crop, 1 for the close one. Sources and licences are in DATA-LICENSES.md beside the arrays.
+    Raises ValueError for an unknown name, size or crop.
     """
     if size not in (32, 64) or crop not in (0, 1):
         raise ValueError(
@@ -48,14 +51,12 @@ def photos(*names: str, size: int = 32, crop: int = 0) -> Batch:
     known = class_names("photos")
     unknown = set(names) - set(known)
     if unknown:
-        raise ValueError(
-            f"no photograph is called {', '.join(sorted(unknown))}; there are {', '.join(known)}"
-        )
-    batch = _embedded(f"photos{size}")
-    rows = [
-        2 * known.index(name) + crop for name in names or known
-    ]  # two crops of each photograph, one after the other
-    return Batch(batch.x[rows], batch.y[rows])
+        wrong = ", ".join(sorted(unknown))
+        raise ValueError(f"no photograph is called {wrong}; there are {', '.join(known)}")
+    arrays = _arrays(f"photos{size}")
+    # two crops of each photograph, one after the other
+    rows = [2 * known.index(name) + crop for name in names or known]
+    return _batch(arrays["images"][rows], arrays["labels"][rows])
 
 
 def fruits() -> Batch:
@@ -63,7 +64,8 @@ def fruits() -> Batch:
 
     Source: Grocery Store Dataset (Klasson, Zhang & Kjellström 2019), MIT licence.
     """
-    return _embedded("fruits32")
+    arrays = _arrays("fruits32")
+    return _batch(arrays["images"], arrays["labels"])
 
 
 def fashion() -> Batch:
@@ -71,7 +73,8 @@ def fashion() -> Batch:
 
     Source: Xiao, Rasul & Vollgraf 2017, arXiv:1708.07747, MIT licence.
     """
-    return _embedded("fashion200")
+    arrays = _arrays("fashion200")
+    return _batch(arrays["images"], arrays["labels"])
 
 
 def class_names(dataset: str) -> tuple[str, ...]:
@@ -83,27 +86,33 @@ def class_names(dataset: str) -> tuple[str, ...]:
         raise ValueError(
             f"no embedded images are called {dataset!r}; there are {', '.join(_EMBEDDED)}"
         )
-    return tuple(str(name) for name in _arrays(_EMBEDDED[dataset])["class_names"])
+    arrays = _arrays(_EMBEDDED[dataset])
+    return tuple(arrays["class_names"].tolist())
 
 
 def torchvision_set(name: str, root: str | Path, *, train: bool = False) -> Batch:
-    """A whole data set of torchvision as one batch: x (n, channels, height, width) in [0, 1], y (n,).
+    """A whole data set of torchvision as one batch.
 
-    name: MNIST, FashionMNIST, CIFAR10, CIFAR100 or SVHN. It is downloaded to `root` if it is not
-    there. Archives are checked by torchvision; the unpacked files of MNIST and FashionMNIST,
-    which it does not check again, by us. Raises ValueError for another name, ImportError if
-    torchvision cannot be loaded, ConnectionError if the download fails, and OSError for damaged
-    files. It never falls back on other images.
+    It has x, (n, channels, height, width) in [0, 1], and y, (n,). torchvision checks the archives;
+    the unpacked files of MNIST and FashionMNIST, which it does not check again, are checked here.
+
+    name: MNIST, FashionMNIST, CIFAR10, CIFAR100 or SVHN. root: the folder to which the set is
+    downloaded if it is not there. train: the training images instead of the test images.
+
+    Raises ValueError for another name, ImportError if torchvision cannot be loaded, ConnectionError
+    if the download fails, and OSError for damaged files. Other images never come instead.
     """
     if name not in _TORCHVISION:
         raise ValueError(
             f"no data set is called {name!r} here; there are {', '.join(_TORCHVISION)}"
         )
     kind = getattr(_torchvision().datasets, name)
+    options = {"train": train}
+    if name == "SVHN":
+        options = {"split": "train" if train else "test"}
     _check_raw_files(name, Path(root))
-    split = {"split": "train" if train else "test"} if name == "SVHN" else {"train": train}
     try:
-        dataset = kind(root, download=True, **split)
+        dataset = kind(root, download=True, **options)
     except (OSError, RuntimeError) as error:
         alternative = "fashion()" if name in _RAW_MD5 else "photos() or fruits()"
         raise ConnectionError(
@@ -111,31 +120,35 @@ def torchvision_set(name: str, root: str | Path, *, train: bool = False) -> Batc
             f"check the network, or use the embedded data.{alternative}"
         ) from error
     _check_raw_files(name, Path(root))
-    return _batch(
-        np.asarray(dataset.data),
-        np.asarray(getattr(dataset, "targets", getattr(dataset, "labels", None))),
-    )
+    labels = dataset.labels if name == "SVHN" else dataset.targets
+    return _batch(np.asarray(dataset.data), np.asarray(labels))
 
 
 def table(name: str) -> "pd.DataFrame":
     """The table of an experiment that took too long for a chapter, as it was committed.
 
-    "dropout_run": RMSE curves of six attackers on dropout; "batches", "separation": how batches
-    come apart. The scripts that make them are in `reproduce/`. Raises ValueError for a name that
-    is not there.
+    "dropout_run": RMSE curves of six attackers on dropout. "batches", "separation": how batches
+    come apart. The scripts that make them are in `reproduce/`. Raises ValueError for another name.
     """
     folder = resources.files("dlgutils") / "tables"
-    names = sorted(Path(file.name).stem for file in folder.iterdir() if file.name.endswith(".csv"))
+    files = [Path(file.name) for file in folder.iterdir()]
+    names = sorted(file.stem for file in files if file.suffix == ".csv")
     if name not in names:
         raise ValueError(f"no stored table is called {name!r}; there are {', '.join(names)}")
-    return read_table((folder / f"{name}.csv").read_text(encoding="utf-8"))
+    file = folder / f"{name}.csv"
+    return read_table(file.read_text(encoding="utf-8"))
 
 
 def read_table(content: str) -> "pd.DataFrame":
     """The table in the text of a CSV file: types are found once, in whole columns; empty is NaN."""
     import pandas as pd
 
-    return pd.read_csv(StringIO(content), keep_default_na=False, na_values=[""], low_memory=False)
+    return pd.read_csv(
+        StringIO(content),
+        keep_default_na=False,
+        na_values=[""],
+        low_memory=False,
+    )
 
 
 def _torchvision():
@@ -143,8 +156,8 @@ def _torchvision():
         import torchvision
     except Exception as error:  # a torchvision built for another torch fails in many ways
         raise ImportError(
-            f"torchvision cannot be loaded ({error}); install the release that matches torch {torch.__version__}: "
-            "pip install --upgrade torch torchvision"
+            f"torchvision cannot be loaded ({error}); install the release that matches "
+            f"torch {torch.__version__}: pip install --upgrade torch torchvision"
         ) from error
     return torchvision
 
@@ -152,15 +165,14 @@ def _torchvision():
 def _check_raw_files(name: str, root: Path) -> None:
     for file, md5 in _RAW_MD5.get(name, {}).items():
         path = root / name / "raw" / file
-        if path.exists() and hashlib.md5(path.read_bytes()).hexdigest() != md5:
+        if not path.exists():
+            continue
+        found = hashlib.md5(path.read_bytes())
+        if found.hexdigest() != md5:
             raise OSError(
-                f"{path} is damaged: its md5 is not {md5}; delete the folder {path.parent} and try again"
+                f"{path} is damaged: its md5 is not {md5}; "
+                f"delete the folder {path.parent} and try again"
             )
-
-
-def _embedded(file: str) -> Batch:
-    arrays = _arrays(file)
-    return _batch(arrays["images"], arrays["labels"])
 
 
 @cache
@@ -171,10 +183,11 @@ def _arrays(file: str) -> dict[str, np.ndarray]:
 
 
 def _batch(images: np.ndarray, labels: np.ndarray) -> Batch:
-    """Bytes in any of the three layouts (n, h, w), (n, h, w, 3), (n, 3, h, w) as a batch of tensors."""
+    """A batch of tensors from bytes in any of the layouts (n, h, w), (n, h, w, 3), (n, 3, h, w)."""
     x = torch.from_numpy(np.ascontiguousarray(images))
     if x.ndim == 3:
         x = x[:, None]
     elif x.shape[1] != 3:
         x = x.permute(0, 3, 1, 2)
-    return Batch(x.contiguous().float() / 255, torch.from_numpy(labels.astype(np.int64)))
+    y = torch.from_numpy(labels.astype(np.int64))
+    return Batch(x.contiguous().float() / 255, y)

@@ -1,4 +1,7 @@
-"""Pictures of results. Every function draws on the axes given, or on new ones, and returns them; none calls `plt.show()`."""
+"""Pictures of results.
+
+Every function draws on the axes given, or on new ones, and returns them. None calls `plt.show()`.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,14 +17,20 @@ from dlgutils.types import Result
 
 
 def images(
-    x: Tensor, titles: Sequence[object] = (), axes: Sequence[Axes] | None = None
+    x: Tensor,
+    titles: Sequence[object] = (),
+    axes: Sequence[Axes] | None = None,
 ) -> np.ndarray:
-    """Pictures side by side: x (n, channels, height, width), clipped to [0, 1]; titles: up to n of them; n axes."""
-    axes = _grid(len(x)) if axes is None else np.atleast_1d(axes)
-    for ax, picture in zip(axes, x.detach().cpu(), strict=True):
-        ax.imshow(
-            picture.clamp(0, 1).permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1
-        )
+    """Pictures side by side: the n axes that they are drawn on.
+
+    x: (n, channels, height, width), clipped to [0, 1]. titles: up to n of them. axes: n of them.
+    Raises ValueError for another number of axes.
+    """
+    axes = _new_axes(len(x)) if axes is None else np.atleast_1d(axes)
+    pictures = x.detach().cpu().clamp(0, 1)
+    for ax, picture in zip(axes, pictures, strict=True):
+        pixels = picture.permute(1, 2, 0).squeeze(-1)
+        ax.imshow(pixels.numpy(), cmap="gray", vmin=0, vmax=1)
         ax.set_axis_off()
     for ax, title in zip(axes, titles, strict=False):
         ax.set_title(title, fontsize=9)
@@ -36,16 +45,34 @@ def film(
     most: int = 6,
     axes: Sequence[Axes] | None = None,
 ) -> np.ndarray:
-    """The film of one run as a strip of at most `most` pictures, each titled with its number of evaluations."""
-    chosen = torch.linspace(0, len(result.frames) - 1, min(most, len(result.frames))).round().long()
-    return images(result.frames[chosen, run, image], result.frame_steps[chosen].tolist(), axes)
+    """The film of one run as a strip of pictures: the axes that they are drawn on.
+
+    Args:
+        result: of an attack; each picture is titled with its number of evaluations.
+        run: which run.
+        image: which image of the batch.
+        most: the most pictures; the first and the last frame are among them.
+        axes: one for each picture.
+    """
+    frames = len(result.frames)
+    chosen = torch.linspace(0, frames - 1, min(most, frames))
+    chosen = chosen.round().long()
+    pictures = result.frames[chosen, run, image]
+    titles = result.frame_steps[chosen].tolist()
+    return images(pictures, titles, axes)
 
 
 def losses(results: Mapping[str, Result], ax: Axes | None = None) -> Axes:
-    """The lowest matching loss so far against the evaluations: median over the runs, and the band of all of them."""
-    ax = ax or plt.subplots(figsize=(7, 3.2))[1]
+    """The lowest matching loss so far against the evaluations: the axes of the curves.
+
+    results: by the name that the legend shows. A curve is the median over the runs, with a band
+    around all of them.
+    """
+    ax = ax or _wide_axes()
     for name, result in results.items():
-        _curve(ax, name, torch.arange(1, result.loss.shape[1] + 1), result.best_loss_so_far.T)
+        lowest = result.best_loss_so_far.T  # (evaluations, runs)
+        evaluations = torch.arange(len(lowest)) + 1
+        _curve(ax, name, evaluations, lowest)
     return _label(ax, "lowest matching loss so far")
 
 
@@ -56,38 +83,59 @@ def rmse(
     *,
     baseline: float | None = None,
 ) -> Axes:
-    """The RMSE of the film's pictures against the evaluations: median over runs and images, and the band of all of them.
+    """The RMSE of the film's pictures against the evaluations: the axes of the curves.
 
-    truth: (batch, ...) or (runs, batch, ...). baseline: an RMSE drawn as a dashed line, e.g.
-    `metrics.mean_image`.
+    A curve is the median over runs and images, with a band around all of them.
+
+    Args:
+        results: by the name that the legend shows.
+        truth: (batch, ...) or (runs, batch, ...).
+        ax: where to draw.
+        baseline: an RMSE drawn as a dashed line, such as that of `metrics.mean_image`.
     """
-    ax = ax or plt.subplots(figsize=(7, 3.2))[1]
+    ax = ax or _wide_axes()
     for name, result in results.items():
-        scores = metrics.rmse(result.frames, truth).flatten(1)  # (frames, runs · batch)
-        _curve(ax, name, result.frame_steps, scores)
+        scores = metrics.rmse(result.frames, truth)
+        _curve(ax, name, result.frame_steps, scores.flatten(1))
     if baseline is not None:
         ax.axhline(baseline, color="grey", linestyle="--", label="mean image")
     return _label(ax, "RMSE")
 
 
-def _grid(n: int) -> np.ndarray:
-    """n axes in as few rows as hold six pictures each: what a page shows at a size to look at."""
+def _new_axes(n: int) -> np.ndarray:
+    """n axes in as few rows as hold six pictures each: a size at which a page shows them well."""
     rows = math.ceil(n / 6)
     columns = math.ceil(n / rows)
-    axes = plt.subplots(
-        rows, columns, figsize=(1.3 * columns, 1.6 * rows), layout="constrained", squeeze=False
-    )[1].flat
+    _, grid = plt.subplots(
+        rows,
+        columns,
+        figsize=(1.3 * columns, 1.6 * rows),
+        layout="constrained",
+        squeeze=False,
+    )
+    axes = grid.flat
     for ax in axes[n:]:
         ax.remove()
     return axes[:n]
 
 
+def _wide_axes() -> Axes:
+    _, ax = plt.subplots(figsize=(7, 3.2))
+    return ax
+
+
 def _curve(ax: Axes, name: str, steps: Tensor, values: Tensor) -> None:
-    """values: (steps, runs)."""
+    """Draw the median of values, (steps, runs), and a band around all of them."""
     values = values.detach().cpu()
-    (line,) = ax.plot(steps, values.median(1).values, label=name)
+    middle = values.median(1).values
+    (line,) = ax.plot(steps, middle, label=name)
     ax.fill_between(
-        steps, values.amin(1), values.amax(1), color=line.get_color(), alpha=0.15, linewidth=0
+        steps,
+        values.amin(1),
+        values.amax(1),
+        color=line.get_color(),
+        alpha=0.15,
+        linewidth=0,
     )
 
 

@@ -33,10 +33,21 @@ class Shared:
         return next(iter(self.gradient.values()))
 
     @property
+    def last_layer(self) -> tuple[str | None, str | None]:
+        """The names of the last layer's weight and bias, whatever kind of layer it is.
+
+        A vector at the end is a bias, and the tensor before it the weight; None: it is not there.
+        """
+        *others, last = self.gradient
+        if self.gradient[last].ndim > 1:
+            return last, None
+        return (others[-1] if others else None), last
+
+    @property
     def classes(self) -> int:
-        """The number of classes: the length of the last layer's weight."""
-        weight, _ = self._last_layer
-        return len(self.gradient[weight])
+        """The number of classes: the length of the last layer's bias or weight."""
+        weight, bias = self.last_layer
+        return len(self.gradient[bias or weight])
 
     @property
     def classifier(self) -> tuple[str, str | None]:
@@ -44,21 +55,15 @@ class Shared:
 
         Raises ValueError if the last layer is not linear.
         """
-        weight, bias = self._last_layer
-        axes = self.gradient[weight].ndim
+        weight, bias = self.last_layer
+        name = weight or bias
+        axes = self.gradient[name].ndim
         if axes != 2:
             raise ValueError(
-                f"the last layer is not linear: {weight} has {axes} axes, "
+                f"the last layer is not linear: {name} has {axes} axes, "
                 "the weight of a linear layer has two"
             )
-        return weight, bias
-
-    @property
-    def _last_layer(self) -> tuple[str, str | None]:
-        """The last tensor; where that is a vector, the one before it, and the vector as its bias."""
-        *names, last = self.gradient
-        has_bias = self.gradient[last].ndim == 1 and names
-        return (names[-1], last) if has_bias else (last, None)
+        return name, bias
 
 
 class Guess(NamedTuple):

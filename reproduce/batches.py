@@ -1,17 +1,15 @@
-"""What of the images of a batch comes back, with and without dropout, by attackers who know more and more?
+"""What of the images of a batch comes back, by dropout and by what the attacker knows?
 
-Round k has seed k, which draws photographs, labels, the weights of a sigmoid LeNet (PyTorch's default) and masks. All
-attackers are given the labels; images are matched with the truth by the Hungarian method and clipped to [0, 1].
-`python -m reproduce.batches` writes tables/batches.csv (about 15 minutes).
+Round k has seed k, which draws photographs, labels, the weights of a sigmoid LeNet (PyTorch's
+default) and masks. All attackers are given the labels; images are matched with the truth by the
+Hungarian method and clipped to [0, 1]. `python -m reproduce.batches` writes batches.csv (about 15
+minutes).
 """
 
-import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
-from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
@@ -19,10 +17,11 @@ from torch.func import functional_call
 from tqdm.auto import tqdm
 
 import dlgutils as du
-from dlgutils import attacks, metrics, models, sweeps
-from dlgutils.analytic import masks
-from dlgutils.types import Candidate
-from reproduce.recovery import pool
+from dlgutils import attacks, federated, metrics, models
+from dlgutils.analytic import masks, separation
+from dlgutils.types import Guess
+from reproduce.rounds import pool
+from reproduce.tables import COMMITTED, write_table
 
 COLUMNS = (
     "p",
@@ -36,120 +35,128 @@ COLUMNS = (
     "images",
 )
 SIZES = MappingProxyType({2: 6, 4: 6, 8: 4})  # rounds by batch
-TABLE = Path(sweeps.__file__).parent / "tables" / "batches.csv"
+TABLE = COMMITTED / "batches.csv"
 KINDS = {
     "no dropout": 0.0,
     "eval mode": 0.5,
     "labels and masks": 0.5,
     "labels, masks and features": 0.5,
 }
-"""What an attacker knows, and the rate of the dropout that it faces."""
+"""What an attacker knows, and the rate of the dropout that they face."""
 
 
-class Round(NamedTuple):
-    """One honest round."""
-
-    model: nn.Module
-    shared: du.Shared
-    secret: du.Batch
-
-
-def honest_round(batch: int, p: float, seed: int) -> Round:
+def honest_round(batch: int, p: float, seed: int) -> federated.Round:
     """The round of one seed."""
-    gen, photos = Generator().manual_seed(seed), pool("photos")
-    x = photos.x[torch.randperm(len(photos.x), generator=gen)[:batch]]
-    secret = du.Batch(x, torch.randint(12, (batch,), generator=gen))
-    model = models.init_default(models.lenet(dropout=p), gen)
-    return Round(model, du.share(model, secret, gen), secret)
+    generator = Generator().manual_seed(seed)
+    photos = pool("photos").x
+    order = torch.randperm(len(photos), generator=generator)
+    x = photos[order[:batch]]
+    y = torch.randint(12, (batch,), generator=generator)
+    return federated.honest(models.lenet(dropout=p), du.Batch(x, y), generator)
 
 
-def certain(model: nn.Module, shared: du.Shared) -> masks.Reading:
+def certain_reading(model: nn.Module, shared: du.Shared) -> masks.Reading:
     """The reading of a batch that comes apart."""
-    separation = separation.separate(model, shared)
-    assert separation.reading, separation.why
-    return separation.reading
+    found = separation.separate(model, shared)
+    assert found.reading, found.reason
+    return found.reading
 
 
-def labels_given(rounds: Sequence[Round]) -> du.Attack:
-    """iDLG by who was told the labels, and takes the network as it is in eval mode."""
-    labels = {id(r.shared): r.secret.y for r in rounds}
-    return replace(attacks.idlg, read=lambda _, shared: {"y": labels[id(shared)]})
+def with_labels_given(rounds: Sequence[federated.Round]) -> du.Attack:
+    """iDLG by an attacker who knows the labels and takes the network to be in eval mode."""
+    labels = {id(one.shared): one.secret.y for one in rounds}
+
+    def infer(_: nn.Module, shared: du.Shared) -> Guess:
+        return Guess(y=labels[id(shared)])
+
+    return replace(attacks.idlg, infer=infer)
 
 
-def masks_read(model: nn.Module, shared: du.Shared) -> dict[str, Tensor]:
-    """Labels and masks as the separation tells them."""
-    reading = certain(model, shared)
-    return {"y": reading.y, **reading.masks}
+def labels_and_masks(model: nn.Module, shared: du.Shared) -> Guess:
+    """Labels and masks as the separation finds them."""
+    reading = certain_reading(model, shared)
+    return Guess(y=reading.y, masks=reading.masks)
 
 
-def features_read(model: nn.Module, shared: du.Shared) -> du.Attack:
-    """iDLG with labels and masks read, which also draws each image to one whose features are those that were read."""
-    reading = certain(model, shared)
-    body = {
-        name.removeprefix("body."): w
-        for name, w in shared.weights.items()
-        if name.startswith("body.")
-    }
+def with_features_read(model: nn.Module, shared: du.Shared) -> du.Attack:
+    """iDLG with labels, masks and features read.
+
+    Its prior draws each image towards one whose features are those that were read.
+    """
+    reading = certain_reading(model, shared)
     (mask,) = reading.masks.values()
+    body = {}
+    for name, weight in shared.weights.items():
+        if name.startswith("body."):
+            body[name.removeprefix("body.")] = weight
 
-    def distance(candidate: Candidate) -> Tensor:
-        features = functional_call(model.body, body, (candidate.x,)).flatten(1) * mask
-        return ((features - reading.features) ** 2).sum() / (reading.features**2).sum()
+    def distance(guess: Guess) -> Tensor:
+        features = functional_call(model.body, body, (guess.x,))
+        features = features.flatten(1) * mask
+        error = ((features - reading.features) ** 2).sum()
+        return error / (reading.features**2).sum()
 
-    return replace(attacks.idlg, read=masks_read, prior=distance)
+    return replace(attacks.idlg, infer=labels_and_masks, prior=distance)
 
 
-def reconstruct(knows: str, rounds: Sequence[Round], steps: int) -> Tensor:
-    """The images that one kind of attacker finds: (rounds, batch, channels, height, width) in [0, 1]."""
-    model, seeds = rounds[0].model, range(len(rounds))
+def reconstruct(knows: str, rounds: Sequence[federated.Round], steps: int) -> Tensor:
+    """The images that one attacker finds: (rounds, batch, channels, height, width) in [0, 1]."""
     if knows == "labels, masks and features":
-        alone = [
-            du.invert(*r[:2], features_read(*r[:2]), [seed], steps=steps).x
-            for seed, r in enumerate(rounds)
-        ]
-        return torch.cat(alone).clamp(0, 1)
-    attack = (
-        replace(attacks.idlg, read=masks_read)
-        if knows == "labels and masks"
-        else labels_given(rounds)
-    )
-    return du.invert(model, [r.shared for r in rounds], attack, seeds, steps=steps).x.clamp(0, 1)
+        return reconstruct_with_features(rounds, steps)
+    attack = with_labels_given(rounds)
+    if knows == "labels and masks":
+        attack = replace(attacks.idlg, infer=labels_and_masks)
+    shared = [one.shared for one in rounds]
+    seeds = range(len(rounds))
+    result = du.invert(rounds[0].model, shared, attack, seeds=seeds, steps=steps)
+    return result.x.clamp(0, 1)
+
+
+def reconstruct_with_features(rounds: Sequence[federated.Round], steps: int) -> Tensor:
+    """As `reconstruct`, round by round, since each has an attack with features of its own."""
+    found = []
+    for seed, one in enumerate(rounds):
+        attack = with_features_read(one.model, one.shared)
+        result = du.invert(one.model, one.shared, attack, seeds=[seed], steps=steps)
+        found.append(result.x)
+    return torch.cat(found).clamp(0, 1)
 
 
 def row(knows: str, batch: int, seeds: Sequence[int], steps: int) -> dict[str, object]:
     """What came of all rounds of one attacker and batch size, a round for each seed."""
-    honest = [honest_round(batch, KINDS[knows], seed) for seed in seeds]
-    found = reconstruct(knows, honest, steps)
-    mse = torch.cat(
-        [
-            metrics.mse(metrics.align(x, r.secret.x), r.secret.x)
-            for x, r in zip(found, honest, strict=True)
-        ]
-    )
-    counts = [int((mse < threshold).sum()) for threshold in (1e-2, 1e-3)]
-    cells = (
-        KINDS[knows],
-        knows,
-        batch,
-        len(honest),
-        steps,
-        f"{mse.median():.1e}",
-        *counts,
-        len(mse),
-    )
-    return dict(zip(COLUMNS, cells, strict=True))
+    p = KINDS[knows]
+    rounds = [honest_round(batch, p, seed) for seed in seeds]
+    found = reconstruct(knows, rounds, steps)
+    errors = []
+    for x, one in zip(found, rounds, strict=True):
+        truth = one.secret.x
+        errors.append(metrics.mse(metrics.align(x, truth), truth))
+    mse = torch.cat(errors)
+    return {
+        "p": p,
+        "attacker": knows,
+        "batch": batch,
+        "rounds": len(rounds),
+        "evaluations": steps,
+        "median_mse": f"{mse.median():.1e}",
+        "below_1e-2": int((mse < 1e-2).sum()),
+        "below_1e-3": int((mse < 1e-3).sum()),
+        "images": len(mse),
+    }
+
+
+def rows(sizes: Mapping[int, int], steps: int) -> Iterator[dict[str, object]]:
+    """All rows of the table, with a progress bar."""
+    cells = list(product(sizes, KINDS))
+    for batch, knows in tqdm(cells, desc="batches"):
+        seeds = range(sizes[batch])
+        yield row(knows, batch, seeds, steps)
 
 
 def main(sizes: Mapping[int, int] = SIZES, steps: int = 400) -> None:
     """Write the whole table; sizes: {batch: rounds}."""
     torch.set_num_threads(1)
-    TABLE.parent.mkdir(exist_ok=True)
-    with TABLE.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for (batch, rounds), knows in tqdm(list(product(sizes.items(), KINDS)), desc="batches"):
-            writer.writerow(row(knows, batch, range(rounds), steps))
-            file.flush()
+    write_table(TABLE, COLUMNS, rows(sizes, steps))
 
 
 if __name__ == "__main__":

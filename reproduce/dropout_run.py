@@ -1,9 +1,10 @@
-"""The run of "Dropout against Deep Leakage from Gradients" in full: `make paper`, two hours, dlgutils/tables/dropout_run.csv.
+"""The dropout run, `make dropout-run`: six attackers, 5 800 evaluations each, in two hours.
 
-Zheng (2021, arXiv:2108.11106) reports that with a dropout rate of 0.5 before the classifier the image does not reach a small
-RMSE after 5 800 epochs of the attack. Here six attackers have 5 800 evaluations each at that rate, and a tenth of them at
-five others, without dropout among them: 20 photographs, each on a fresh LeNet of either initialisation. Finished chunks are
-kept in _build/dropout_run, so an interrupted run goes on.
+Zheng (2021, arXiv:2108.11106) reports that with a dropout rate of 0.5 before the classifier the
+image does not reach a small RMSE after 5 800 epochs of the attack. Here six attackers have 5 800
+evaluations each at that rate, and a tenth of them at five others, without dropout among them: 20
+photographs, each on a fresh LeNet of either initialisation. Finished chunks are kept in
+_build/dropout_run, so an interrupted run goes on; the curves are written to dropout_run.csv.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,11 +13,12 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 
 import dlgutils as du
-from dlgutils import attacks, metrics, models, sweeps
-from reproduce.recovery import pool
+from dlgutils import attacks, federated, metrics, models, sweeps
+from reproduce.rounds import INITIALISERS, only, pool
+from reproduce.tables import COMMITTED
 
 IMAGES = range(20)
 FULL = 5800
@@ -29,90 +31,109 @@ NAIVE = {
 }
 ATTACKERS = {**NAIVE, "DIA": attacks.dia, "mask reading": attacks.mask_reading}
 RESTARTS = {"eval mode, cosine + TV + box": 2}
-INITIALISERS = {"default": models.init_default, "wide": models.init_uniform}
-FOLDER, TABLE = Path("_build/dropout_run"), Path(sweeps.__file__).parent / "tables/dropout_run.csv"
+PARTS = (
+    ((0.5,), ATTACKERS),
+    ((0.0,), NAIVE),
+    ((0.9, 0.1, 0.3, 0.7), ATTACKERS),
+)
+"""Rates and attackers, in the order in which they run."""
+FOLDER = Path("_build/dropout_run")
+TABLE = COMMITTED / "dropout_run.csv"
+SETTING = ["init", "rate", "attacker"]
+QUANTILES = {"lowest": 0, "quarter": 0.25, "median": 0.5, "three_quarters": 0.75, "highest": 1}
 
 
 def trial(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """All cells of one attacker and one rate through one `invert`, each with its restarts: the RMSE of every frame."""
-    name, rate = cells[0]["attacker"], cells[0]["rate"]
+    """All cells of one attacker and one rate through one `invert`: the RMSE of every frame.
+
+    An attacker with several restarts keeps the one of the lowest matching loss.
+    """
     torch.set_num_threads(1)
-    everything, restarts = pool("photos"), RESTARTS.get(name, 1)
-    rounds, x = [], []
-    for cell in cells:
-        generator, k = Generator().manual_seed(cell["image"]), cell["image"]
-        secret = du.Batch(everything.x[k : k + 1], everything.y[k : k + 1])
-        model = INITIALISERS[cell["init"]](models.lenet(dropout=rate), generator)
-        rounds += [du.share(model, secret, generator)] * restarts
-        x.append(secret.x)
-    seeds = [1000 * restart + cell["image"] for cell in cells for restart in range(restarts)]
-    result = du.invert(model, rounds, ATTACKERS[name], seeds, steps=STEPS[rate], progress=True)
-    chosen = result.lowest.view(-1, restarts).argmin(1) + torch.arange(len(cells)) * restarts
-    return [row(result.run(int(k)), truth) for k, truth in zip(chosen, x, strict=True)]
+    name, rate = cells[0]["attacker"], cells[0]["rate"]
+    restarts = RESTARTS.get(name, 1)
+    rounds = [honest_round(cell["image"], rate, cell["init"]) for cell in cells]
+    shared, seeds = [], []
+    for cell, one in zip(cells, rounds, strict=True):
+        for restart in range(restarts):
+            shared.append(one.shared)
+            seeds.append(1000 * restart + cell["image"])
+    result = du.invert(
+        rounds[0].model,
+        shared,
+        ATTACKERS[name],
+        seeds=seeds,
+        steps=STEPS[rate],
+        progress=True,
+    )
+    best = result.best_loss.view(-1, restarts).argmin(1).tolist()
+    rows = []
+    for k, one in enumerate(rounds):
+        chosen = result.run(k * restarts + best[k])
+        rows.append(row(chosen, one.secret.x))
+    return rows
 
 
-def row(result: du.Result, truth: torch.Tensor) -> dict[str, Any]:
-    """What one run did: its RMSE at every frame, and the MSE of its last image clipped to [0, 1]."""
-    at = result.frame_steps.tolist()
+def honest_round(image: int, rate: float, init: str) -> federated.Round:
+    """The round of one photograph, whose number is the seed."""
+    generator = Generator().manual_seed(image)
+    model = models.lenet(dropout=rate)
+    secret = only(pool("photos"), image)
+    return federated.honest(model, secret, generator, init=INITIALISERS[init])
+
+
+def row(result: du.Result, truth: Tensor) -> dict[str, Any]:
+    """What one run did: its RMSE at every frame, and the MSE of its image clipped to [0, 1]."""
+    steps = result.frame_steps.tolist()
     rmse = metrics.rmse(result.frames[:, 0], truth)[:, 0].tolist()
-    accepted = result.best_loss_so_far.diff(dim=1).lt(0).sum().item()
-    end = metrics.mse(result.x[0].clamp(0, 1), truth).item()
-    curve = {f"rmse after {step}": value for step, value in zip(at, rmse, strict=True)}
+    curve = {f"rmse after {step}": value for step, value in zip(steps, rmse, strict=True)}
+    accepted = result.best_loss_so_far.diff(dim=1) < 0
     return {
         **curve,
-        "mse": end,
-        "loss": result.lowest.item(),
-        "iterations": accepted,
+        "mse": metrics.mse(result.x[0].clamp(0, 1), truth).item(),
+        "loss": result.best_loss.item(),
+        "iterations": accepted.sum().item(),
         "label": result.y.item(),
     }
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """The curves of all settings: five quantiles of the RMSE over the images, and how many are recognisable at the end."""
+    """The curves of all settings: five quantiles of the RMSE over the images.
+
+    Beside them stand how many images are recognisable at the end, and the iterations.
+    """
     rows = []
-    for setting, runs in table.groupby(["init", "rate", "attacker"], sort=False):
-        curves = runs.filter(like="rmse after").dropna(axis=1, how="all")
+    for setting, runs in table.groupby(SETTING, sort=False):
+        names = dict(zip(SETTING, setting, strict=True))
         ends = {
             "images": len(runs),
             "recognisable": int((runs["mse"] < 1e-2).sum()),
             "iterations": runs["iterations"].median(),
         }
+        curves = runs.filter(like="rmse after").dropna(axis=1, how="all")
         for column, values in curves.items():
-            quantiles = values.quantile([0, 0.25, 0.5, 0.75, 1]).round(6).tolist()
-            spread = dict(
-                zip(
-                    ("lowest", "quarter", "median", "three_quarters", "highest"),
-                    quantiles,
-                    strict=True,
-                )
-            )
             step = int(str(column).removeprefix("rmse after "))
-            rows.append(
-                {
-                    **dict(zip(("init", "rate", "attacker"), setting, strict=True)),
-                    "evaluation": step,
-                    **spread,
-                    **ends,
-                }
-            )
+            rows.append({**names, "evaluation": step, **spread(values), **ends})
     return pd.DataFrame(rows)
 
 
+def spread(values: pd.Series) -> dict[str, float]:
+    """Five quantiles, {column: value}."""
+    quantiles = values.quantile(list(QUANTILES.values())).round(6)
+    return dict(zip(QUANTILES, quantiles.tolist(), strict=True))
+
+
 def main() -> None:
-    """Run what is missing, then write the summary."""
+    """Run what is missing, and write the summary after each part."""
     parts = []
-    for rates, attackers in (
-        ((0.5,), ATTACKERS),
-        ((0.0,), NAIVE),
-        ((0.9, 0.1, 0.3, 0.7), ATTACKERS),
-    ):
+    for rates, attackers in PARTS:
         grid = {
             "rate": rates,
             "attacker": list(attackers),
             "init": list(INITIALISERS),
             "image": IMAGES,
         }
-        chunk, folder = len(INITIALISERS) * len(IMAGES), FOLDER / f"rate {rates[0]:g}"
+        chunk = len(INITIALISERS) * len(IMAGES)
+        folder = FOLDER / f"rate {rates[0]:g}"
         parts.append(sweeps.run_grid(trial, grid, folder, chunk=chunk, progress=True))
         TABLE.parent.mkdir(exist_ok=True)
         summary(pd.concat(parts)).to_csv(TABLE, index=False)

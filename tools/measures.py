@@ -27,8 +27,8 @@ NOT_CODE = {
     tokenize.ENDMARKER,
 }
 LAST_LAYER = re.compile(
-    r"\*(names|_), (last|\(name)|list\([\w.]*gradient\.(values|items)\(\)\)\[-1\]"
-    r"|reversed\([\w.]*gradient\.items\(\)\)"
+    r"\*(names|others|_), (last|\(name)|list\([\w.]*gradient\.(values|items)\(\)\)\[-1\]"
+    r"|reversed\([\w.]*gradient"
 )
 
 

@@ -24,7 +24,15 @@ _TRACE_PAYS = 3000  # evaluations · (runs + 8) to come: then tracing costs less
 def descend(
     problem: Problem, steps: int, schedule: set[int], bar: tqdm, watch: Watch | None
 ) -> Result:
-    """All runs of one problem, from their starts to their ends, or to Ctrl-C."""
+    """All runs of one problem, from their starts to their ends, or to Ctrl-C: a `Result`.
+
+    Args:
+        problem: the functions that are minimised.
+        steps: the most evaluations of each.
+        schedule: after how many of them the film has a frame.
+        bar: shows how far the attack is.
+        watch: called after every evaluation; may stop the attack.
+    """
     record = Record(problem, schedule)
     complete = False
     with suppress(KeyboardInterrupt):  # the record has every evaluation that was finished

@@ -13,7 +13,14 @@ from dlgutils.types import Shared
 def check_rounds(
     model: nn.Module, rounds: Sequence[Shared], start: Tensor | None, numbers: Mapping[str, int]
 ) -> None:
-    """Raises ValueError unless all rounds are of this model and alike, and no number is below 1."""
+    """Raises ValueError unless all rounds are of this model and alike, and no number is below 1.
+
+    Args:
+        model: the network that is attacked.
+        rounds: what was shared.
+        start: images to start from, (runs, batch, channels, height, width), or None.
+        numbers: by the name that the caller knows, such as {"steps": 300}.
+    """
     for name, number in {**numbers, "rounds": len(rounds)}.items():
         if number < 1:
             raise ValueError(f"an attack needs at least 1 of {name}, got {number}")

@@ -1,4 +1,4 @@
-"""A batch comes apart, or the answer is no: whatever is certified is the truth."""
+"""A batch comes apart, or there is a reason why not: whatever is certified is the truth."""
 
 from dataclasses import replace
 
@@ -10,6 +10,7 @@ from torch import nn
 
 from dlgutils import Batch, models, share
 from dlgutils.analytic.separation import separate
+from dlgutils.federated import honest
 
 SHAPE = (1, 6, 6)
 
@@ -26,31 +27,44 @@ def round_of(
     activation=nn.Sigmoid,
     y=None,
 ):
-    """A model with one hidden layer, what a client shares of random images, its labels and what entered the classifier."""
+    """A model with one hidden layer, what a client shares of random images, and the truth.
+
+    The truth is three things: labels, what entered the classifier, and the masks.
+    """
     gen = torch.Generator().manual_seed(seed)
-    model = models.mlp(SHAPE, (features,), classes, dropout=p, activation=activation).to(dtype)
-    model = (
-        models.init_default(model, gen) if bound is None else models.init_uniform(model, gen, bound)
-    )
-    y = torch.randint(classes, (batch,), generator=gen) if y is None else torch.tensor(y)
+    model = models.mlp(SHAPE, (features,), classes, dropout=p, activation=activation)
+    model = model.to(dtype)
+    if bound is None:
+        model = models.init_default(model, gen)
+    else:
+        model = models.init_uniform(model, gen, bound)
+    drawn = y is None
+    y = torch.randint(classes, (batch,), generator=gen) if drawn else torch.tensor(y)
     x = torch.rand(batch, *SHAPE, generator=gen, dtype=dtype)
-    shared = share(model, Batch(x, y), gen, reveal_masks=True)
-    masks = dict(shared.masks)
-    features = model.body[:2](x.flatten(1)).detach() * masks.get("body.2.mask", 1)
-    return model, replace(shared, masks=None), y, features, masks
+    _, _, shared, masks = honest(model, Batch(x, y), gen, init=None)
+    hidden = model.body[:2](x.flatten(1)).detach()
+    entered = hidden * masks.get("body.2.mask", 1)
+    return model, shared, y, entered, masks
+
+
+def order_of(reading, features):
+    """Which of the true images each image of a reading is."""
+    return torch.cdist(reading.features, features).argmin(1)
 
 
 def assert_true(reading, y, features, masks, *, error=1e-2):
     """The reading is the truth, in some order of the images."""
-    order = torch.cdist(reading.features, features).argmin(1)
+    order = order_of(reading, features)
     assert sorted(order.tolist()) == list(range(len(y)))
     assert reading.y.equal(y[order])
-    assert (reading.features - features[order]).abs().max() < error * features.abs().max()
+    off = (reading.features - features[order]).abs()
+    assert off.max() < error * features.abs().max()
     assert reading.masks.keys() == masks.keys()
     bright = features[order] > error * features.max()
     for name, mask in masks.items():
-        told = bright | (mask[order] == 0)
-        assert reading.masks[name].where(told, 0).equal(mask[order].where(told, 0))
+        known = bright | (mask[order] == 0)
+        truth = mask[order].where(known, 0)
+        assert reading.masks[name].where(known, 0).equal(truth)
         assert reading.masks[name].unique().tolist() == mask.unique().tolist()
 
 
@@ -65,131 +79,152 @@ def assert_true(reading, y, features, masks, *, error=1e-2):
     dtype=st.sampled_from([torch.float32, torch.float64]),
     activation=st.sampled_from([nn.Sigmoid, nn.ReLU]),
 )
-def test_what_is_certified_is_the_truth(
+def test_separate_certifies_only_the_truth(
     seed, batch, p, features, classes, bound, dtype, activation
 ):
-    options = {
-        "features": features,
-        "classes": classes,
-        "bound": bound,
-        "dtype": dtype,
-        "activation": activation,
-    }
-    model, shared, *truth = round_of(seed, batch, p, **options)
+    model, shared, *truth = round_of(
+        seed,
+        batch,
+        p,
+        features=features,
+        classes=classes,
+        bound=bound,
+        dtype=dtype,
+        activation=activation,
+    )
     separation = separate(model, shared)
-    assert (separation.reading is None) == bool(separation.why)
+    assert (separation.reading is None) == bool(separation.reason)
     if separation.reading is not None:
-        assert separation.found == batch
+        assert separation.n_found == batch
         assert_true(separation.reading, *truth)
 
 
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(
-    ("batch", "p"), [(2, 0.3), (4, 0.1), (4, 0.5), (8, 0.5), (8, 0.9), (24, 0.5)]
+    ("batch", "p"),
+    [
+        (2, 0.3),
+        (4, 0.1),
+        (4, 0.5),
+        (8, 0.5),
+        (8, 0.9),
+        (24, 0.5),
+    ],
 )
-def test_batches_come_apart_because_of_dropout(batch, p, dtype, seed):
+def test_separate_takes_batches_apart_because_of_dropout(batch, p, dtype, seed):
     model, shared, *truth = round_of(seed, batch, p, features=768, classes=40, dtype=dtype)
     separation = separate(model, shared)
-    assert separation.why == ""
-    assert_true(separation.reading, *truth, error=1e-3 if dtype == torch.float32 else 1e-9)
+    assert separation.reason == ""
+    error = 1e-3 if dtype == torch.float32 else 1e-9
+    assert_true(separation.reading, *truth, error=error)
 
 
 @pytest.mark.parametrize("batch", [2, 3])
-def test_relus_give_a_batch_away_without_dropout(batch):
+def test_separate_takes_batches_apart_because_of_relus(batch):
     model, shared, *truth = round_of(0, batch, 0.0, features=256, activation=nn.ReLU)
     assert_true(separate(model, shared).reading, *truth)
 
 
-def test_equal_labels_are_told_apart():
+def test_separate_takes_equal_labels_apart():
     model, shared, *truth = round_of(1, 4, 0.5, features=256, y=[3, 3, 3, 7])
     assert_true(separate(model, shared).reading, *truth)
 
 
-def test_delta_is_that_of_the_images():
+def test_separate_reads_the_delta_of_the_images():
     model, shared, y, features, _ = round_of(0, 4, 0.5, features=256, dtype=torch.float64)
     reading = separate(model, shared).reading
-    delta = (model.fc(features).softmax(1) - nn.functional.one_hot(y, 12)) / 4
-    order = torch.cdist(reading.features, features).argmin(1)
+    target = nn.functional.one_hot(y, 12)
+    delta = (model.fc(features).softmax(1) - target) / 4
+    order = order_of(reading, features)
     torch.testing.assert_close(reading.delta, delta[order].detach())
 
 
-def test_the_same_gradient_gives_the_same_answer():
+def test_separate_returns_the_same_again():
     model, shared, *_ = round_of(0, 6, 0.5)
-    first, again = separate(model, shared).reading, separate(model, shared).reading
+    first = separate(model, shared).reading
+    again = separate(model, shared).reading
     assert first.features.equal(again.features)
 
 
 @pytest.mark.parametrize("batch", [2, 4])
-def test_sigmoids_without_dropout_keep_a_batch_together(batch):
+def test_separate_finds_nothing_in_sigmoids_without_dropout(batch):
     model, shared, *_ = round_of(0, batch, 0.0)
     separation = separate(model, shared)
-    assert (separation.reading, separation.found) == (None, 0)
-    assert "there is no dropout to make them" in separation.why
+    assert (separation.reading, separation.n_found) == (None, 0)
+    assert "there is no dropout to make them" in separation.reason
 
 
-def test_noise_is_noticed():
+def test_separate_notices_noise():
     model, shared, *_ = round_of(0, 4, 0.5)
     gen = torch.Generator().manual_seed(1)
-    noisy = {
-        name: g + 1e-3 * g.std() * torch.randn(g.shape, generator=gen)
-        for name, g in shared.gradient.items()
-    }
+    noisy = {}
+    for name, g in shared.gradient.items():
+        noise = torch.randn(g.shape, generator=gen)
+        noisy[name] = g + 1e-3 * g.std() * noise
     separation = separate(model, replace(shared, gradient=noisy))
     assert separation.reading is None
-    assert "the gradient has rank 12, that of 4 images has at most 4: noise" in separation.why
+    reason = "the gradient has rank 12, that of 4 images has at most 4: noise"
+    assert reason in separation.reason
 
 
 @pytest.mark.parametrize("scale", [1.01, 0.5, -1.0])
-def test_a_gradient_of_another_loss_is_noticed(scale):
+def test_separate_notices_another_loss(scale):
     model, shared, *_ = round_of(0, 4, 0.5)
     other = {name: scale * g for name, g in shared.gradient.items()}
     separation = separate(model, replace(shared, gradient=other))
     assert separation.reading is None
-    assert "yield another gradient" in separation.why
+    assert "yield another gradient" in separation.reason
     assert separation.residual > 1e-3
 
 
-def test_other_weights_are_noticed():
+def test_separate_notices_other_weights():
     model, shared, *_ = round_of(0, 4, 0.5)
-    other = {
-        name: w + 1e-3
-        for name, w in models.weights(models.init_default(model, torch.Generator())).items()
-    }
+    fresh = models.init_default(model, torch.Generator())
+    other = {name: w + 1e-3 for name, w in models.weights(fresh).items()}
     assert separate(model, replace(shared, weights=other)).reading is None
 
 
-def test_more_images_than_independent_deltas():
+def test_separate_needs_fewer_images_than_classes():
     model, shared, *_ = round_of(0, 5, 0.5, classes=5)
     separation = separate(model, shared)
     assert separation.reading is None
-    assert "5 images have as many δ, but of 5 classes only 4 can be independent" in separation.why
+    reason = "5 images have 5 δ, but with 5 classes only 4 of them can be independent"
+    assert reason in separation.reason
 
 
-def test_an_image_that_came_twice(seeded):
-    model = models.init_default(models.mlp(SHAPE, (64,), 12, activation=nn.ReLU), seeded(0))
+def test_separate_notices_an_image_that_came_twice(seeded):
+    model = models.mlp(SHAPE, (64,), 12, activation=nn.ReLU)
+    model = models.init_default(model, seeded(0))
     image = torch.rand(1, *SHAPE, generator=seeded(1))
-    separation = separate(
-        model, share(model, Batch(image.repeat(2, 1, 1, 1), torch.tensor([3, 3])))
-    )
+    x = torch.cat([image, image])
+    shared = share(model, Batch(x, torch.tensor([3, 3])))
+    separation = separate(model, shared)
     assert separation.reading is None
-    assert "only 1 of the 2 δ are independent" in separation.why
+    assert "only 1 of the 2 δ are independent" in separation.reason
 
 
-def test_one_image_is_sent_to_read():
+def test_separate_sends_one_image_to_read():
     model, shared, *_ = round_of(0, 1, 0.5)
     with pytest.raises(ValueError, match=r"batch of one .*masks\.read"):
         separate(model, shared)
 
 
-def test_a_gradient_of_another_model():
+def test_separate_refuses_a_gradient_of_another_model():
     _, shared, *_ = round_of(0, 4, 0.5)
+    other = models.mlp(SHAPE, (50,), 12, dropout=0.5)
     with pytest.raises(ValueError, match=r"the weights of another model"):
-        separate(models.mlp(SHAPE, (50,), 12, dropout=0.5), shared)
+        separate(other, shared)
 
 
-def test_a_classifier_without_bias(seeded):
-    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 8), nn.ReLU(), nn.Linear(8, 5, bias=False))
-    shared = share(model, Batch(torch.rand(2, *SHAPE, generator=seeded(0)), torch.tensor([3, 1])))
+def test_separate_refuses_a_classifier_without_bias(seeded):
+    model = nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(36, 8),
+        nn.ReLU(),
+        nn.Linear(8, 5, bias=False),
+    )
+    x = torch.rand(2, *SHAPE, generator=seeded(0))
+    shared = share(model, Batch(x, torch.tensor([3, 1])))
     with pytest.raises(ValueError, match=r"3\.weight has no bias.*masks\.read"):
         separate(model, shared)

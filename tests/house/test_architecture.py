@@ -115,10 +115,8 @@ def test_imports_run_downward_only(module):
 def test_imports_inside_a_room_have_no_circle():
     graph = {}
     for module, path in MODULES.items():
-        ours = {name.removeprefix("dlgutils.") for name in imported(path)}
-        graph[module] = {
-            m for m in MODULES if m in ours or any(o.startswith(f"{m}.") for o in ours)
-        }
+        names = [f"{name}." for name in imported(path)]
+        graph[module] = {m for m in MODULES if any(n.startswith(f"dlgutils.{m}.") for n in names)}
     assert len([*TopologicalSorter(graph).static_order()]) >= len(MODULES)
 
 
@@ -193,6 +191,19 @@ def test_every_public_function_is_typed(module):
             arguments = [a for a in ast.walk(node.args) if isinstance(a, ast.arg)]
             assert node.returns, name
             assert all(a.annotation for a in arguments if a.arg != "self"), name
+
+
+@every_module
+def test_every_long_argument_list_is_explained(module):
+    """From four arguments on, each has a line of its own below `Args:`, or another function's."""
+    for name, node in public(module).items():
+        if isinstance(node, ast.FunctionDef):
+            arguments = [*node.args.args, *node.args.kwonlyargs]
+            named = [a.arg for a in arguments if a.arg not in ("self", "_")]
+            text = ast.get_docstring(node)
+            explained = [f"    {argument}: " in text for argument in named]
+            elsewhere = "arguments are those of" in text
+            assert len(named) < 4 or all(explained) or elsewhere, name
 
 
 @every_module

@@ -1,0 +1,89 @@
+"""The scripts of `reproduce` run, on a few runs and evaluations; results are in RESULTS.md."""
+
+import pandas as pd
+import pytest
+
+from reproduce import batches, closed_form, dropout_run, recovery, separation
+from reproduce.rounds import pool
+
+SETTINGS = list(recovery.settings())
+
+
+@pytest.mark.parametrize(
+    "setting", SETTINGS[::5], ids=lambda s: f"{s.images}, {s.network}, {s.attack.name}"
+)
+def test_recovery_rows_count_every_run(setting):
+    setting = setting._replace(looks=(4, 8), runs=2)
+    rows = list(recovery.rows(setting))
+    assert [row[3] for row in rows] == ["4", "8"]
+    for row in rows:
+        assert len(row) == len(recovery.HEAD)
+        assert "|".join(row).count("of 2") == 3 + bool(setting.dropout)
+
+
+def test_recovery_draws_its_rounds_and_does_not_choose():
+    everything = pool("photos")
+    drawn = []
+    for seed in range(8):
+        one = recovery.honest_round(SETTINGS[0], seed, everything)
+        drawn.append(one.secret.x)
+    again = recovery.honest_round(SETTINGS[0], 3, everything)
+    assert len({float(x.sum()) for x in drawn}) > 3
+    assert drawn[3].equal(again.secret.x)
+
+
+@pytest.mark.slow
+def test_dropout_run_is_summed_up_over_images_and_goes_on(tmp_path, monkeypatch):
+    """Slow, about 10 s: every attacker once."""
+    monkeypatch.chdir(tmp_path)
+    steps = dict.fromkeys(dropout_run.STEPS, 3)
+    monkeypatch.setattr(dropout_run, "STEPS", steps)
+    monkeypatch.setattr(dropout_run, "IMAGES", range(2))
+    monkeypatch.setattr(dropout_run, "TABLE", tmp_path / "dropout_run.csv")
+    dropout_run.main()
+    table = pd.read_csv(dropout_run.TABLE)
+    settings = table.groupby(["init", "rate", "attacker"])
+    attackers, naive = len(dropout_run.ATTACKERS), len(dropout_run.NAIVE)
+    assert len(settings) == 2 * (5 * attackers + naive)
+    assert (settings["evaluation"].max() == 3).all()
+    assert (table["lowest"] <= table["median"]).all()
+    assert (table["median"] <= table["highest"]).all()
+    assert set(table["images"]) == {2}
+
+
+def test_separation_row_counts_what_is_certified_and_what_is_right(monkeypatch):
+    monkeypatch.setattr(separation, "count_rounds", lambda _: 2)
+    images = pool("photos").x
+    apart = separation.row(separation.Cell(768, 10, 0.5, 2), images)
+    together = separation.row(separation.Cell(768, 10, 0.0, 2), images)
+    columns = ("certified", "right", "parallel_columns_right", "rounds")
+    assert [apart[column] for column in columns] == [2, 2, 2, 2]
+    assert (together["certified"], together["right"]) == (0, 0)
+
+
+def test_batches_are_scored_for_every_attacker(tmp_path, monkeypatch):
+    monkeypatch.setattr(batches, "TABLE", tmp_path / "tables" / "batches.csv")
+    batches.main({2: 1}, steps=2)
+    table = pd.read_csv(batches.TABLE)
+    assert list(table["attacker"]) == list(batches.KINDS)
+    assert set(table["images"]) == {2}
+
+
+@pytest.mark.slow
+def test_closed_form_is_scored_beside_idlg():
+    """Slow, about 8 s on a quiet machine: a 32×32 image, and two short attacks from two starts."""
+    row = closed_form.solve(
+        image="cat",
+        activation="sigmoid",
+        init="default",
+        rate=0.5,
+        noise=1e-4,
+        seed=0,
+    )
+    assert row["label_right"] == 1
+    assert 0 < row["mse"] < 0.03
+    assert row["idlg"] > 0 < row["idlg_from_here"]
+    row |= {"init": "default", "rate": 0.5, "noise": 1e-4}
+    table = closed_form.summary(pd.DataFrame([row, row]))
+    counts = table[["images", "MSE < 1e-2"]]
+    assert counts.to_numpy().tolist() == [[2, 2 * (row["mse"] < 1e-2)]]
