@@ -36,8 +36,7 @@ from torch import Tensor, nn
 from dlgutils import models
 from dlgutils.analytic import reasons
 from dlgutils.analytic.last_layer import last_layer
-from dlgutils.analytic.masks import Reading
-from dlgutils.analytic.masks import _linear_after as linear_after
+from dlgutils.analytic.masks import Reading, linear_after
 from dlgutils.analytic.sparse_rows import RowSpace, find_sparse, row_space
 from dlgutils.federated import checks
 from dlgutils.types import Shared

@@ -1,8 +1,7 @@
-"""The closed form: undoes `share` up to rounding, says where it guesses, and refuses what it cannot read."""
+"""The closed form undoes `share` up to rounding, marks guesses, and refuses what it cannot read."""
 
 from collections import OrderedDict
 from dataclasses import replace
-from typing import NamedTuple
 
 import pytest
 import torch
@@ -10,18 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from dlgutils import Batch, Shared, data, models, share
+from dlgutils import Batch, data, models, share
 from dlgutils.analytic import closed_form
+from dlgutils.federated import honest
 
 ACTIVATIONS = [nn.Sigmoid, nn.Tanh, nn.LeakyReLU, nn.ELU, nn.Softplus]
-
-
-class Round(NamedTuple):
-    """A model, its secret, and what is shared."""
-
-    model: nn.Module
-    batch: Batch
-    shared: Shared
 
 
 def round_of(model, x_shape, seed=0, *, init=models.init_default, dtype=torch.float64, x=None):
@@ -29,8 +21,8 @@ def round_of(model, x_shape, seed=0, *, init=models.init_default, dtype=torch.fl
     gen = torch.Generator().manual_seed(seed)
     model = init(model.to(dtype), gen)
     x = torch.rand(1, *x_shape, generator=gen, dtype=dtype) if x is None else x.to(dtype)
-    batch = Batch(x, torch.randint(4, (1,), generator=gen))
-    return Round(model, batch, share(model, batch, gen, reveal_masks=True))
+    secret = Batch(x, torch.randint(4, (1,), generator=gen))
+    return honest(model, secret, gen, init=None)
 
 
 def mse(solution, batch):
@@ -39,18 +31,17 @@ def mse(solution, batch):
 
 
 def chain(*modules):
-    """A model of these modules and a classifier of four classes for 4×8×8 features, each with a name."""
-    return nn.Sequential(
-        OrderedDict({f"step{k}": m for k, m in enumerate(modules)}, fc=nn.Linear(256, 4))
-    )
+    """A model of these modules and a classifier of four classes for 4×8×8 features, each named."""
+    steps = {f"step{k}": module for k, module in enumerate(modules)}
+    return nn.Sequential(OrderedDict(steps, fc=nn.Linear(256, 4)))
 
 
 def noisy(shared, noise, seed=0):
-    """The same round with Gaussian noise of that standard deviation in every number of the gradient."""
+    """The same round with Gaussian noise of that standard deviation in the whole gradient."""
     gen = torch.Generator().manual_seed(seed)
-    noised = {
-        k: g + noise * torch.randn(g.shape, generator=gen).to(g) for k, g in shared.gradient.items()
-    }
+    noised = {}
+    for name, g in shared.gradient.items():
+        noised[name] = g + noise * torch.randn(g.shape, generator=gen).to(g)
     return replace(shared, gradient=noised)
 
 
@@ -64,11 +55,11 @@ def noisy(shared, noise, seed=0):
 )
 def test_recover_undoes_share(seed, dropout, activation, init, x_shape):
     model = models.lenet(x_shape, 4, dropout=dropout, activation=activation)
-    _, batch, shared = round_of(model, x_shape, seed, init=init)
+    model, batch, shared, masks = round_of(model, x_shape, seed, init=init)
     found = closed_form.recover(model, shared)
     assert found.determined
     assert found.y.equal(batch.y)
-    assert all(found.masks[name].equal(mask) for name, mask in shared.masks.items())
+    assert all(found.masks[name].equal(mask) for name, mask in masks.items())
     assert mse(found, batch) < 1e-12
 
 
@@ -80,26 +71,25 @@ def test_recover_undoes_share(seed, dropout, activation, init, x_shape):
 )
 def test_recover_undoes_share_in_fully_connected_networks(seed, dropout, activation):
     model = models.mlp((1, 4, 4), (24, 12), 4, dropout=dropout, activation=activation)
-    _, batch, shared = round_of(model, (1, 4, 4), seed)
+    model, batch, shared, _ = round_of(model, (1, 4, 4), seed)
     found = closed_form.recover(model, shared)
     assert found.determined
     assert mse(found, batch) < 1e-20
 
 
-def test_the_first_linear_layer_in_one_line():
-    _, batch, shared = round_of(models.mlp((1, 4, 4), (8,), 4, dropout=0.5), (1, 4, 4))
-    found = closed_form.linear_input(
-        shared.gradient["body.0.weight"], shared.gradient["body.0.bias"]
-    )
+def test_linear_input_is_the_image_at_the_first_layer():
+    model = models.mlp((1, 4, 4), (8,), 4, dropout=0.5)
+    _, batch, shared, _ = round_of(model, (1, 4, 4))
+    weight, bias = shared.gradient["body.0.weight"], shared.gradient["body.0.bias"]
+    found = closed_form.linear_input(weight, bias)
     torch.testing.assert_close(found, batch.x.flatten())
 
 
 @pytest.mark.parametrize("init", [models.init_default, models.init_uniform])
-def test_a_photograph_in_single_precision(init):
+def test_recover_finds_a_photograph_in_single_precision(init):
     x = data.photos("cat").x
-    model, batch, shared = round_of(
-        models.lenet(dropout=0.5), (3, 32, 32), init=init, dtype=torch.float32, x=x
-    )
+    model = models.lenet(dropout=0.5)
+    model, batch, shared, _ = round_of(model, (3, 32, 32), init=init, dtype=torch.float32, x=x)
     found = closed_form.recover(model, shared)
     assert found.x.dtype == torch.float32
     assert found.determined
@@ -112,7 +102,7 @@ def small_photo(name):
     return nn.functional.avg_pool2d(data.photos(name).x, 2)
 
 
-def test_models_brought_by_the_user_and_layers_without_bias():
+def test_recover_takes_models_of_the_user_and_layers_without_bias():
     body = (
         nn.Conv2d(1, 8, 3, 2, 1, bias=False),
         nn.Tanh(),
@@ -121,42 +111,37 @@ def test_models_brought_by_the_user_and_layers_without_bias():
     )
     model = chain(*body, nn.Flatten(), nn.Dropout(0.5), nn.Linear(256, 256), nn.Sigmoid())
     model = models.expose_dropout(model, (1, 16, 16))
-    model, batch, shared = round_of(model, (1, 16, 16))
+    model, batch, shared, _ = round_of(model, (1, 16, 16))
     found = closed_form.recover(model, shared)
     assert [layer.name for layer in found.layers] == ["fc", "step6", "step2", "step0"]
     assert mse(found, batch) < 1e-12
 
 
-def test_a_single_linear_layer():
-    model, batch, shared = round_of(
-        nn.Sequential(nn.Flatten(), nn.Linear(16, 4, bias=False)), (1, 4, 4)
-    )
+def test_recover_takes_a_single_linear_layer():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 4, bias=False))
+    model, batch, shared, _ = round_of(model, (1, 4, 4))
     assert mse(closed_form.recover(model, shared), batch) < 1e-12
 
 
-def test_an_underdetermined_layer_says_so():
+def test_recover_marks_an_underdetermined_layer():
     model = chain(nn.Conv2d(3, 4, 5, 2, 2), nn.Sigmoid(), nn.Flatten())
-    model, batch, shared = round_of(model, (3, 16, 16), x=small_photo("cat"))
+    model, batch, shared, _ = round_of(model, (3, 16, 16), x=small_photo("cat"))
     found = closed_form.recover(model, shared)
     top, image = found.layers
     assert (image.equations, image.unknowns, image.condition) == (4 * 64 + 4 * 75, 768, torch.inf)
     assert 500 < image.rank <= image.equations
     assert (found.determined, top.determined, image.determined) == (False, True, False)
-    assert [line.endswith("underdetermined") for line in str(found).splitlines()] == [
-        False,
-        False,
-        True,
-    ]
-    assert (
-        mse(found, batch) < (batch.x - 0.5).square().mean() / 5
-    )  # the rest is guessed as in photographs
+    marked = [line.endswith("underdetermined") for line in str(found).splitlines()]
+    assert marked == [False, False, True]
+    grey = (batch.x - 0.5).square().mean()
+    assert mse(found, batch) < grey / 5  # the rest is guessed as in photographs
 
 
-def test_what_is_not_determined_makes_the_layers_below_doubtful():
+def test_recover_doubts_the_layers_below_an_underdetermined_one():
     model = chain(
         nn.Conv2d(1, 8, 3, 2, 1), nn.Tanh(), nn.Conv2d(8, 4, 1), nn.Sigmoid(), nn.Flatten()
     )
-    model, _, shared = round_of(model, (1, 16, 16))
+    model, _, shared, _ = round_of(model, (1, 16, 16))
     _, hidden, image = closed_form.recover(model, shared).layers
     assert (hidden.equations, hidden.unknowns) == (4 * 64 + 4 * 8, 512)
     assert not hidden.determined
@@ -165,21 +150,24 @@ def test_what_is_not_determined_makes_the_layers_below_doubtful():
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
-def test_relu(dropout):
-    """At this size the active units are enough; the seeds are chosen, another one leaves 10 % of the image to the prior."""
+def test_recover_inverts_relu(dropout):
+    """At this size the active units are enough; the seeds are chosen.
+
+    Another seed leaves 10 % of the image to the prior.
+    """
     model = models.lenet((3, 16, 16), 4, dropout=dropout, activation=nn.ReLU)
-    model, batch, shared = round_of(model, (3, 16, 16), x=small_photo("cat"))
+    model, batch, shared, _ = round_of(model, (3, 16, 16), x=small_photo("cat"))
     found = closed_form.recover(model, shared)
     assert found.determined
     assert mse(found, batch) < 1e-20
 
 
 @pytest.mark.parametrize("seed", [5, 6])
-def test_that_relu_is_never_negative_replaces_missing_equations(seed):
+def test_recover_replaces_missing_equations_by_relu_never_being_negative(seed):
     model = chain(
         nn.Conv2d(1, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 4, 3, padding=1), nn.ReLU(), nn.Flatten()
     )
-    model, batch, shared = round_of(
+    model, batch, shared, _ = round_of(
         model, (1, 16, 16), seed, x=small_photo("cat").mean(1, keepdim=True)
     )
     found = closed_form.recover(model, shared)
@@ -188,50 +176,49 @@ def test_that_relu_is_never_negative_replaces_missing_equations(seed):
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
-def test_noise_that_is_announced_does_less_harm(dropout):
+def test_recover_is_more_accurate_if_noise_is_announced(dropout):
     model = models.lenet((3, 16, 16), 4, dropout=dropout)
-    model, batch, shared = round_of(model, (3, 16, 16), x=small_photo("cat"))
+    model, batch, shared, _ = round_of(model, (3, 16, 16), x=small_photo("cat"))
     shared = noisy(shared, 3e-4)
-    told, untold = (closed_form.recover(model, shared, noise=noise) for noise in (3e-4, 1e-9))
-    assert told.y.equal(batch.y)
-    assert mse(told, batch) < 0.02 < 10 * mse(told, batch) < mse(untold, batch)
-    assert all(0.2 < layer.residual < 3 for layer in told.layers)
-    assert max(layer.residual for layer in untold.layers) > 100
+    announced = closed_form.recover(model, shared, noise=3e-4)
+    understated = closed_form.recover(model, shared, noise=1e-9)
+    assert announced.y.equal(batch.y)
+    assert mse(announced, batch) < 0.02 < 10 * mse(announced, batch) < mse(understated, batch)
+    assert all(0.2 < layer.residual < 3 for layer in announced.layers)
+    assert max(layer.residual for layer in understated.layers) > 100
 
 
-def test_a_black_image_without_biases_is_a_guess():
+def test_recover_guesses_a_black_image_without_biases():
     model = chain(nn.Conv2d(1, 4, 3, 2, 1, bias=False), nn.Tanh(), nn.Flatten())
-    model, _, shared = round_of(model, (1, 16, 16), x=torch.zeros(1, 1, 16, 16))
+    model, _, shared, _ = round_of(model, (1, 16, 16), x=torch.zeros(1, 1, 16, 16))
     found = closed_form.recover(model, shared)
     assert not found.determined
     assert found.x.isfinite().all()
 
 
-def test_masks_are_right_under_noise(tiny):
+def test_recover_reads_masks_under_noise(tiny):
     """40 rounds of 48 features: about a thousand dropped columns, each of noise alone."""
     for seed in range(40):
-        model, _, shared, *_ = tiny(seed, dropout=0.5)
-        found = closed_form.recover(
-            model, noisy(replace(shared, masks=None), 1e-3, seed), noise=1e-3
-        ).masks
-        assert found["dropout.mask"].equal(shared.masks["dropout.mask"])
+        model, _, shared, masks = tiny(seed, dropout=0.5)
+        found = closed_form.recover(model, noisy(shared, 1e-3, seed), noise=1e-3).masks
+        assert found["dropout.mask"].equal(masks["dropout.mask"])
 
 
-def test_alone_the_noise_is_noticed(tiny):
-    model, _, shared, *_ = tiny()
+def test_recover_refuses_noise_that_was_not_announced(tiny):
+    model, _, shared, _ = tiny()
     with pytest.raises(ValueError, match="noise"):
         closed_form.recover(model, noisy(shared, 1e-4))
     with pytest.raises(ValueError, match=r"noise is a standard deviation, got -1"):
         closed_form.recover(model, shared, noise=-1.0)
 
 
-def test_a_batch_is_refused(tiny):
-    model, _, shared, *_ = tiny(batch=3)
+def test_recover_refuses_a_batch(tiny):
+    model, _, shared, _ = tiny(batch=3)
     with pytest.raises(ValueError, match=r"got a batch of 3"):
         closed_form.recover(model, shared)
 
 
-def test_the_gradient_of_another_model_is_refused(tiny):
+def test_recover_refuses_a_gradient_of_another_model(tiny):
     with pytest.raises(ValueError, match=r"the weights of another model"):
         closed_form.recover(models.lenet((1, 8, 8), 5).double(), tiny().shared)
 
@@ -270,13 +257,13 @@ class Functional(nn.Module):
     ],
     ids=["pooling", "not invertible", "padding", "function", "transposed", "shifted"],
 )
-def test_a_model_that_is_no_chain_is_refused(model, message):
-    model, _, shared = round_of(model, (1, 16, 16))
+def test_recover_refuses_a_model_that_is_not_a_chain(model, message):
+    model, _, shared, _ = round_of(model, (1, 16, 16))
     with pytest.raises(ValueError, match=message):
         closed_form.recover(model, shared)
 
 
-def test_a_module_that_is_used_twice_is_refused():
+def test_recover_refuses_a_module_that_is_used_twice():
     twice = nn.Sequential(nn.Linear(16, 16), nn.Sigmoid())
 
     class Loop(nn.Module):
@@ -290,21 +277,21 @@ def test_a_module_that_is_used_twice_is_refused():
             """Logits."""
             return self.fc(self.twice(self.twice(x.flatten(1))))
 
-    model, _, shared = round_of(Loop(), (1, 4, 4))
-    with pytest.raises(ValueError, match=r"no chain of modules, each used once"):
+    model, _, shared, _ = round_of(Loop(), (1, 4, 4))
+    with pytest.raises(ValueError, match=r"not a chain of modules, each used once"):
         closed_form.recover(model, shared)
 
 
-def test_dropout_whose_mask_cannot_be_read_is_refused():
+def test_recover_refuses_dropout_whose_mask_cannot_be_read():
     model = chain(
         nn.Conv2d(1, 4, 3, 2, 1), models.Dropout(0.5, (4, 8, 8)), nn.Conv2d(4, 4, 1), nn.Flatten()
     )
-    model, _, shared = round_of(model, (1, 16, 16))
+    model, _, shared, _ = round_of(model, (1, 16, 16))
     with pytest.raises(ValueError, match=r"no linear layer gets the output of step1\.mask"):
         closed_form.recover(model, shared)
 
 
-def test_a_layer_that_is_off_is_refused():
+def test_recover_refuses_a_layer_that_is_off():
     model = models.mlp((1, 4, 4), (8,), 4, activation=nn.ReLU).double()
     with torch.no_grad():
         model.body[0].bias.fill_(-100)

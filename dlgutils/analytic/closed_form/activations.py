@@ -1,0 +1,54 @@
+"""Activations backwards: the pre-activation of what left one, and the slope there."""
+
+import torch
+from torch import Tensor, nn
+
+from dlgutils.analytic.one_image import CLEAR
+
+INVERTIBLE = (
+    nn.Sigmoid,
+    nn.Tanh,
+    nn.LeakyReLU,
+    nn.ELU,
+    nn.Softplus,
+    nn.ReLU,
+)
+"""The activations that `inverse` takes; no subclasses, which may compute something else."""
+
+_EDGE = 1e-15  # how near a value may come to the end of the range, where the inverse is infinite
+
+
+def inverse(module: nn.Module, value: Tensor, error: Tensor) -> Tensor:
+    """The pre-activation z of what left an activation, (n,).
+
+    value, error: (n,), with the standard error of each value. Where the activation is flat, its
+    inverse is not unique, and any z will do at which it is flat too: a ReLU's zero gives zero.
+    """
+    limit = 1 - _EDGE
+    match module:
+        case nn.Sigmoid():
+            return value.logit(eps=_EDGE)
+        case nn.Tanh():
+            return value.clamp(-limit, limit).atanh()
+        case nn.LeakyReLU():
+            steeper = value / module.negative_slope
+            return torch.where(value > 0, value, steeper)
+        case nn.ELU():
+            share = value / module.alpha
+            below_zero = share.clamp(min=-limit).log1p()
+            return torch.where(value > 0, value, below_zero)
+        case nn.Softplus():
+            # value = log(1 + exp(βz))/β, so z = log(exp(β value) − 1)/β, without overflow
+            beta = module.beta
+            positive = value.clamp(min=_EDGE)
+            off = -torch.expm1(-beta * positive)
+            return value + off.log() / beta
+    assert isinstance(module, nn.ReLU), f"{module} is not among INVERTIBLE"
+    active = value > CLEAR * error
+    return torch.where(active, value, 0)
+
+
+def derivative(module: nn.Module, z: Tensor) -> Tensor:
+    """The derivative of an activation at z, (n,)."""
+    _, pull_back = torch.func.vjp(module, z)
+    return pull_back(torch.ones_like(z))[0]

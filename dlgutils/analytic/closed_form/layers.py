@@ -1,0 +1,196 @@
+"""One step down through each kind of module: from what left it to what entered it.
+
+Each function takes the message above a module and returns the message below it; those of layers
+with weights also return a record of how well it went. Errors are standard errors, taken to first
+order and as independent.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from dlgutils import models
+from dlgutils.analytic.closed_form import activations
+from dlgutils.analytic.closed_form.equations import equations_of
+from dlgutils.analytic.closed_form.prior import activation_prior, image_prior
+from dlgutils.analytic.closed_form.records import Layer, Measured, Message, Step
+from dlgutils.analytic.closed_form.solver import solve
+
+_PASSED = (nn.Identity, nn.Flatten, nn.Unflatten, nn.Dropout)
+"""Modules that leave every number as it is; `checks.check` refuses an active `nn.Dropout`."""
+
+
+def is_idle(module: nn.Module) -> bool:
+    """Whether the module leaves every number as it is."""
+    if isinstance(module, models.Dropout):
+        return module.p == 0
+    return isinstance(module, _PASSED)
+
+
+def check_invertible(name: str, module: nn.Module) -> None:
+    """Raises ValueError for a module that cannot be inverted; name: what the model calls it."""
+    if not _is_invertible(module):
+        known = ", ".join(activation.__name__ for activation in activations.INVERTIBLE)
+        raise ValueError(
+            f"{name} is {module}, which closed_form cannot invert; it takes nn.Conv2d (one group, "
+            f"padded with zeros), nn.Linear, Dropout and {known}: attack this model with "
+            "attacks.idlg"
+        )
+
+
+def _is_invertible(module: nn.Module) -> bool:
+    if isinstance(module, nn.Conv2d):
+        zeros = module.padding_mode == "zeros" and not isinstance(module.padding, str)
+        return zeros and module.groups == 1
+    if type(module) is nn.LeakyReLU:
+        return module.negative_slope > 0
+    if type(module) in activations.INVERTIBLE:
+        return True
+    return is_idle(module) or isinstance(module, (nn.Linear, models.Dropout))
+
+
+def linear_input(weight_gradient: Tensor, bias_gradient: Tensor) -> Tensor:
+    """What entered a linear layer, (n_in,), from its gradients of one image.
+
+    weight_gradient: ∂loss/∂weight, (n_out, n_in); bias_gradient: ∂loss/∂bias, (n_out,). Row i of
+    the first is entry i of the second times u, so every row gives u alone; this is the
+    least-squares mean of all rows. Source: Phong et al. 2018, doi:10.1109/TIFS.2017.2787987;
+    Geiping et al. 2020, arXiv:2003.14053.
+
+    Raises ValueError for a bias gradient of zeros: then the loss does not depend on the layer.
+    """
+    if not bias_gradient.any():
+        raise ValueError(
+            "∂loss/∂bias is zero everywhere, so the gradient contains nothing about what entered "
+            "this layer: all of its units were off or dropped; ask the client for another round"
+        )
+    return bias_gradient @ weight_gradient / (bias_gradient @ bias_gradient)
+
+
+# The gradient is G = δ uᵀ, and u = δᵀG / δᵀδ. Let noise change G by E and δ by e, all entries of
+# size σ. To first order u changes by
+#
+#     δᵀE / δᵀδ − u (δᵀe) / δᵀδ,
+#
+# two independent terms of size σ/‖δ‖ and σ|u|/‖δ‖, together σ √(1 + u²) / ‖δ‖. Rounding adds an
+# error relative to u. δ itself is wrong, in any one direction, by σ/‖δ‖ of its length, or by
+# rounding, and so is ∂loss/∂u = Wᵀδ. What the equations leave, G − δ uᵀ, has the error of G, and
+# that of δ times the size of G.
+def invert_linear(step: Step, measured: Measured, above: Message) -> tuple[Layer, Message]:
+    """Through a linear layer: its gradient alone determines what entered it.
+
+    ∂loss/∂bias is ∂loss/∂z. Of the classifier, whose message has no value yet, that was read
+    already.
+    """
+    g = measured.gradient[f"{step.name}.weight"]
+    grad_output = above.grad_output
+    if len(above.value):
+        grad_output = measured.gradient.get(f"{step.name}.bias", grad_output)
+    u = linear_input(g, grad_output)
+    rounding = measured.rounding
+    relative_noise = measured.noise / grad_output.norm()
+    grad_error = max(rounding, float(relative_noise))
+    of_noise = relative_noise * (1 + u.square()).sqrt()
+    error = torch.hypot(rounding * u, of_noise)
+    variance = measured.noise**2 + (grad_error * g).square() + _tiny(g)
+    left = g - grad_output[:, None] * u
+    residual = (left / variance.sqrt()).square().mean().sqrt()
+    layer = Layer(
+        name=step.name,
+        equations=g.numel(),
+        unknowns=len(u),
+        rank=len(u),
+        condition=1.0,
+        residual=float(residual),
+        u=u[None],
+    )
+    below = grad_output @ step.module.weight
+    return layer, Message(u, error, below, grad_error)
+
+
+# A kept unit left dropout as u/(1 − p), so u and its error are 1 − p times what is known above. A
+# dropped unit left it as zero whatever it was: its error is infinite. By the chain rule ∂loss/∂u is
+# the mask, 1/(1 − p) or 0, times the gradient above.
+def invert_dropout(step: Step, mask: Tensor, above: Message) -> Message:
+    """Through dropout: nothing is known about a dropped unit, and nothing depends on it.
+
+    mask: (n,), entries 0 or 1/(1 − p).
+    """
+    keep = 1 - step.module.p
+    value = keep * above.value
+    error = torch.where(mask > 0, keep * above.error, math.inf)
+    grad_output = mask * above.grad_output
+    return above._replace(value=value, error=error, grad_output=grad_output)
+
+
+# With a = f(z), an error of a is one of error/f′(z) of z: large where f is flat, and infinite where
+# it is constant, since a unit that a ReLU switched off could be anything below zero. By the chain
+# rule ∂loss/∂z = f′(z) ∂loss/∂a. If z is wrong by its error, then f′ is taken at the wrong place:
+# the difference between f′ here and there, times ∂loss/∂a, is the error that this adds. Where f is
+# constant, f′ is 0, but 1 if the unit is on after all; the chance of that is about its error over
+# the size of the units that are on.
+def invert_activation(step: Step, above: Message) -> Message:
+    """Through an activation: its inverse, with errors that grow where it is flat."""
+    activation = step.module
+    z = activations.inverse(activation, above.value, above.error)
+    derivative = activations.derivative(activation, z)
+    changes = derivative > 0
+    error = torch.where(changes, above.error / derivative, math.inf)
+    largest = above.value.abs().max()
+    chance = (above.error / largest).clamp(max=1)
+    elsewhere = activations.derivative(activation, z + error)
+    steeper = torch.where(changes, elsewhere, chance) - derivative
+    grad_output = derivative * above.grad_output
+    wrong = (steeper * above.grad_output).norm()
+    length = grad_output.norm().clamp(min=_tiny(z))
+    grad_error = math.hypot(above.grad_error, float(wrong / length))
+    return Message(z, error, grad_output, grad_error)
+
+
+def _tiny(like: Tensor) -> float:
+    """The smallest normal number of a dtype, to divide by where a length is zero."""
+    return torch.finfo(like.dtype).tiny
+
+
+# By the chain rule ∂loss/∂u is the transpose of the convolution, applied to ∂loss/∂z: the transpose
+# of the kernels gives what each place sends to the taps of its patch, and `fold` adds that up where
+# patches overlap.
+def invert_convolution(
+    step: Step,
+    below: nn.Module | None,
+    measured: Measured,
+    above: Message,
+) -> tuple[Layer, Message]:
+    """Through a convolution: least squares with a prior.
+
+    Args:
+        step: the convolution.
+        below: the module that u left; None: u is the image.
+        measured: the shared gradient.
+        above: what is known about the output of the convolution.
+    """
+    equations = equations_of(step, measured, above)
+    if below is None:
+        prior = image_prior(equations.z, step.shape)
+    else:
+        prior = activation_prior(below, above.value, equations.unknowns)
+    positive = isinstance(below, nn.ReLU)
+    estimate = solve(equations, prior, positive=positive)
+    layer = Layer(
+        name=step.name,
+        equations=equations.n_equations,
+        unknowns=equations.unknowns,
+        rank=estimate.rank,
+        condition=estimate.condition,
+        residual=equations.root_mean_square(estimate.u),
+        u=estimate.u.view(1, *step.shape),
+    )
+    sent = equations.weight.T @ equations.grad_output
+    message = Message(
+        value=estimate.u,
+        error=estimate.error,
+        grad_output=equations.fold(sent),
+        grad_error=above.grad_error,
+    )
+    return layer, message

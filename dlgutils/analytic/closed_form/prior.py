@@ -1,0 +1,76 @@
+"""What is known about the input of a convolution before its equations: a normal distribution."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dlgutils import coordinates
+from dlgutils.analytic.closed_form.activations import INVERTIBLE
+
+_CONTRAST = 0.6  # the size of a photograph's white coordinates
+
+
+class Prior(NamedTuple):
+    """A normal distribution of u."""
+
+    mean: Tensor  # (n,)
+    precision: Tensor  # (n, n): the inverse of its covariance
+
+    def gradient(self, u: Tensor) -> Tensor:
+        """The gradient of ½ (u − mean)ᵀ precision (u − mean) at u, (n,)."""
+        return self.precision @ (u - self.mean)
+
+
+# Photographs are white noise in `coordinates.whitened`: with T the map to those coordinates, T(u −
+# ½) is N(0, contrast), so the precision of u is TᵀT/contrast. T first mixes the channels and then
+# the pixels, independently of one another: it is a Kronecker product, and so is TᵀT. The factors
+# are found by encoding unit images.
+def image_prior(like: Tensor, shape: tuple[int, int, int]) -> Prior:
+    """Photographs of that shape, (channels, height, width): mid-grey, with smooth deviations.
+
+    like: a tensor of the wanted dtype and device.
+    """
+    channels, height, width = shape
+    pixels = height * width
+    one_channel = torch.eye(channels).to(like)
+    one_pixel = torch.eye(pixels).to(like)
+    over_channels = _products(one_channel.view(-1, channels, 1, 1))
+    over_pixels = _products(one_pixel.view(-1, 1, height, width))
+    precision = torch.kron(over_channels, over_pixels)
+    mean = like.new_full((channels * pixels,), 0.5)
+    return Prior(mean, precision)
+
+
+def activation_prior(below: nn.Module, outputs: Tensor, n: int) -> Prior:
+    """n independent units in the range of the activation that they left.
+
+    Where the range has no end, or no activation is below, the scale is ten times that of what is
+    known above.
+
+    Args:
+        below: the module that u left.
+        outputs: what left the convolution that u enters, in the wanted dtype and device.
+        n: the number of unknowns.
+    """
+    ends = outputs.new_tensor([-math.inf, math.inf])
+    if type(below) in INVERTIBLE:
+        ends = below(ends)
+    low, high = ends.tolist()
+    mean = (low + high) / 2
+    size = (high - low) / 2
+    if not math.isfinite(size):
+        mean = 0.0
+        largest = float(outputs.abs().max())
+        size = 10 * largest or 1.0
+    means = outputs.new_full((n,), mean)
+    identity = torch.eye(n).to(outputs)
+    return Prior(means, identity / size**2)
+
+
+def _products(images: Tensor) -> Tensor:
+    """The products of these deviations from grey with one another in coordinates of size one."""
+    white = coordinates.whitened.encode(0.5 + images)
+    scaled = white.flatten(1) / math.sqrt(_CONTRAST)
+    return scaled @ scaled.T

@@ -1,0 +1,118 @@
+"""What one image leaves in a linear layer: the gradient δ uᵀ, of rank one.
+
+Here u is what entered the layer z = W u + b, and δ = ∂loss/∂z = ∂loss/∂b.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from dlgutils.types import Shared, Tensors
+
+CLEAR = 6
+"""From so many standard errors above zero on, a number counts as different from zero."""
+
+
+def check(name: str, gradient: Tensor) -> None:
+    """Raises ValueError unless the gradient of a linear layer is δ uᵀ, as that of one image is.
+
+    name: of the layer's weight; gradient: ∂loss/∂weight, (n_out, n_in).
+    """
+    longest = gradient.norm(dim=1).argmax()
+    row = gradient[longest]
+    along_row = (gradient @ row)[:, None] * row / (row @ row)
+    off = gradient - along_row
+    share = float(off.norm() / gradient.norm())
+    if share > 1e3 * torch.finfo(gradient.dtype).eps:
+        raise ValueError(
+            f"the gradient of {name} is not a product δ uᵀ, as that of one image is: {share:.0e} "
+            "of its length is left over; noise that was not announced, several images, or a layer "
+            "used twice hide the mask: pass noise=, or optimise the mask, with attacks.dia"
+        )
+
+
+# One image and noise of one size σ leave G = δ uᵀ + σ N, N standard normal, in a linear layer. The
+# likelihood of δ uᵀ falls with ‖G − δ uᵀ‖², so the most likely one is the matrix of rank one
+# nearest to G: the first term s l rᵀ of its singular value decomposition (Eckart & Young 1936).
+#
+# Which of its columns are zero? Since l has length one, s r = Gᵀ l = (lᵀδ) u + σ Nᵀl: every entry
+# has a standard error of σ, whatever the size of the layer. A dropped unit is off by six of them
+# once in 5·10⁸ times, so not one unit of a large layer is kept by mistake. A kept unit that small
+# is lost; it contributes less to the gradient than six standard errors.
+#
+# Of the classifier δ = softmax − onehot is needed, too: `labels.read` recognises it by a single
+# negative entry and a sum of zero, and noise spoils both. The label is where δ is lowest; all other
+# entries are probabilities, so not below zero; and the label's, a probability minus one, is minus
+# their sum.
+def project(model: nn.Module, shared: Shared, noise: float) -> Tensors:
+    """The gradient with linear layers as one image leaves them, {name: tensor}.
+
+    noise: the standard deviation of Gaussian noise in every number of the gradient. Other layers
+    are left as they are.
+    """
+    gradient = dict(shared.gradient)
+    for name, module in model.named_modules():
+        if not isinstance(module, nn.Linear):
+            continue
+        weight = f"{name}.weight"
+        g = gradient[weight].double()
+        left, size, right = torch.linalg.svd(g, full_matrices=False)
+        row = size[0] * right[0]
+        row = torch.where(row.abs() > CLEAR * noise, row, 0)
+        gradient[weight] = (left[:, :1] * row).to(gradient[weight])
+    _, bias = shared.classifier
+    if bias:
+        gradient[bias] = _balanced(gradient[bias])
+    return gradient
+
+
+def _balanced(delta: Tensor) -> Tensor:
+    """δ with one negative entry, minus the sum of the others."""
+    others = delta.clamp(min=0)
+    label = delta.argmin()
+    others[label] = 0
+    others[label] = -others.sum()
+    return others
+
+
+# Every column of δ uᵀ is a multiple of δ, and so is their sum: this gives its direction, with the
+# sign that makes the entry at the label negative. A length ℓ of δ implies the features
+# u = Gᵀδ / ℓ², and these imply a δ of their own, softmax(W u) − onehot(y). At the true length both
+# agree. The search looks at 513 lengths and goes on between the neighbours of the best, so each of
+# its ten turns divides the range of log ℓ by 256.
+def delta_without_bias(shared: Shared, y: Tensor) -> Tensor:
+    """δ of a classifier without bias, (classes,); y: (1,), the label.
+
+    Raises ValueError if no δ of one image fits the gradient.
+    """
+    weight, _ = shared.classifier
+    W = shared.weights[weight].double()
+    gradient = shared.gradient[weight].double()
+    total = gradient.sum(1)
+    sign = -total[y].sign()
+    direction = total / total.norm() * sign
+    target = one_hot(y, len(W))[0]
+
+    def error(lengths: Tensor) -> Tensor:
+        column = lengths[:, None]
+        delta = column * direction
+        features = delta / column**2 @ gradient
+        implied = (features @ W.T).softmax(1) - target
+        return (implied - delta).norm(dim=1) / lengths
+
+    low = math.log(1e-8)
+    high = math.log(2) / 2  # no δ is longer than √2
+    for _ in range(10):
+        tries = torch.linspace(low, high, 513, dtype=torch.float64, device=W.device)
+        k = int(error(tries.exp()).argmin())
+        low = tries[max(k - 1, 0)]
+        high = tries[min(k + 1, 512)]
+    length = tries[k].exp()
+    if error(length[None]) > 1e-3:
+        raise ValueError(
+            f"no length makes the columns of {weight}'s gradient a softmax − onehot: noise, or "
+            "another loss; optimise label and mask with attacks.dia"
+        )
+    return (length * direction).to(shared.gradient[weight])
