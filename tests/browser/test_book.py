@@ -204,7 +204,7 @@ def test_choices_on_several_axes_do_not_move_each_other(chapter):
 
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_chapter_in_use_asks_nobody(look, site, name):
-    """Three themes, all controls of the films, the search field: nothing is loaded, from anywhere."""
+    """Three themes, all controls of the films, the search: nothing is loaded, from anywhere."""
     page = look(site, name).page
     asked = []
     page.on("request", lambda request: asked.append(request.url))

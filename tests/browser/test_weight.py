@@ -20,7 +20,9 @@ STATE_LIMIT = (
 )  # of the widgets on one page, before base64 and compression, without their code
 TABLE = ROOT / "_build" / "page_weights.md"
 
-LOADED = """() => ["navigation", "resource"].flatMap((kind) => performance.getEntriesByType(kind)).map(
+LOADED = """() => ["navigation", "resource"].flatMap(
+    (kind) => performance.getEntriesByType(kind)
+).map(
     ({ name, transferSize, decodedBodySize }) => [name, transferSize, decodedBodySize])"""
 STATE = """() => {
     const type = "application/vnd.jupyter.widget-state+json";
