@@ -19,9 +19,12 @@ from dlgutils.types import Shared
 
 
 def read(shared: Shared) -> Tensor:
-    """The label of one image, (1,), int64: `by_sign`, or `by_row_sum` without a bias."""
-    _, bias = shared.last_layer
-    return by_sign(shared) if bias else by_row_sum(shared)
+    """The label of one image, (1,), int64: `by_sign`, or `by_row_sum` without a bias.
+
+    Raises ValueError as they do.
+    """
+    _check_one_image(shared)
+    return read_unchecked(shared)
 
 
 def by_sign(shared: Shared) -> Tensor:
@@ -34,14 +37,8 @@ def by_sign(shared: Shared) -> Tensor:
     exactly one negative entry (smoothed labels, another loss, added noise), and one whose entries
     do not sum to zero (noise, or another layer).
     """
-    weight, bias = shared.last_layer
-    if bias is None:
-        shape = tuple(shared.gradient[weight].shape)
-        raise ValueError(
-            f"the last tensor, {weight}, has the shape {shape} and is not a bias; "
-            "use labels.by_row_sum"
-        )
-    return _only_negative(shared, bias, shared.gradient[bias])
+    _check_one_image(shared)
+    return _from_bias(shared)
 
 
 def by_row_sum(shared: Shared) -> Tensor:
@@ -53,6 +50,41 @@ def by_row_sum(shared: Shared) -> Tensor:
     Raises ValueError as `by_sign` does. If the sum of the features is negative, the signs are
     reversed, which raises too when there are more than two classes.
     """
+    _check_one_image(shared)
+    return _from_row_sums(shared)
+
+
+def read_unchecked(shared: Shared) -> Tensor:
+    """What `read` returns, for a caller who has checked that the gradient is that of one image.
+
+    Raises ValueError where no label can be read.
+    """
+    _, bias = shared.last_layer
+    return _from_bias(shared) if bias else _from_row_sums(shared)
+
+
+def _check_one_image(shared: Shared) -> None:
+    batch = shared.x_shape[0]
+    if batch != 1:
+        raise ValueError(
+            f"the sign rule needs one image, got a batch of {batch}, whose δ add up; "
+            "ask the client for one image a round, or optimise the labels with attacks.dlg"
+        )
+    checks.check_gradient(shared)
+
+
+def _from_bias(shared: Shared) -> Tensor:
+    weight, bias = shared.last_layer
+    if bias is None:
+        shape = tuple(shared.gradient[weight].shape)
+        raise ValueError(
+            f"the last tensor, {weight}, has the shape {shape} and is not a bias; "
+            "use labels.by_row_sum"
+        )
+    return _only_negative(bias, shared.gradient[bias])
+
+
+def _from_row_sums(shared: Shared) -> Tensor:
     matrices = [name for name, g in shared.gradient.items() if g.ndim == 2]
     if not matrices:
         raise ValueError(
@@ -60,18 +92,11 @@ def by_row_sum(shared: Shared) -> Tensor:
             "a weight of shape (classes, features)"
         )
     weight = matrices[-1]
-    row_sums = shared.gradient[weight].sum(1)
-    return _only_negative(shared, f"the row sums of {weight}", row_sums)
+    return _only_negative(f"the row sums of {weight}", shared.gradient[weight].sum(1))
 
 
-def _only_negative(shared: Shared, what: str, delta: Tensor) -> Tensor:
+def _only_negative(what: str, delta: Tensor) -> Tensor:
     """Where δ is negative, (1,), if it is a δ of one image; `what` names it in an error."""
-    if shared.x_shape[0] != 1:
-        raise ValueError(
-            f"the sign rule needs one image, got a batch of {shared.x_shape[0]}, whose δ add up; "
-            "ask the client for one image a round, or optimise the labels with attacks.dlg"
-        )
-    checks.check_gradient(shared)
     negative = int((delta < 0).sum())
     if negative != 1:
         raise ValueError(

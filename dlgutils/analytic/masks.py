@@ -64,7 +64,7 @@ def read_unchecked(model: nn.Module, shared: Shared, noise: float) -> Reading:
     if noise:
         gradient = one_image.project(model, shared, noise)
         shared = replace(shared, gradient=gradient)
-    y = labels.read(shared)
+    y = labels.read_unchecked(shared)
     delta = shared.gradient[bias] if bias else one_image.delta_without_bias(shared, y)
     masks = {}
     for name, linear in layers.items():

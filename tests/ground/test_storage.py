@@ -14,25 +14,9 @@ from torch import Tensor
 import dlgutils
 from dlgutils import Result, attacks, invert, storage
 from dlgutils.storage import write_atomic
+from tests.helpers.results import result
 
 NAN, INF = torch.nan, torch.inf
-
-
-def result(loss):
-    """A result with these losses, whose run k holds an image of value k."""
-    loss = torch.tensor(loss)
-    runs = len(loss)
-    numbers = torch.arange(float(runs))[:, None, None, None, None]
-    x = numbers.expand(-1, 1, 1, 2, 2)
-    return Result(
-        x=x,
-        y=torch.zeros(runs, 1, dtype=torch.long),
-        loss=loss,
-        frames=x[None],
-        frame_steps=torch.tensor([0]),
-        attack="test",
-        complete=False,
-    )
 
 
 def assert_same(one, other):

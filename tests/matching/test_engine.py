@@ -8,13 +8,10 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
-from dlgutils import Batch, attacks, data, invert, models, share
-from dlgutils.federated import honest
+from dlgutils import Batch, attacks, invert, models, share
 from dlgutils.matching import optimizers
 from dlgutils.matching.objectives import relative_squared_error
 from dlgutils.types import Guess
-
-NAMES = data.class_names("photos")
 
 
 class Attention(nn.Module):
@@ -28,14 +25,6 @@ class Attention(nn.Module):
         """Logits."""
         q, k, v = self.qkv(x).chunk(3, -1)
         return self.fc(scaled_dot_product_attention(q, k, v).flatten(1))
-
-
-def rounds_of(names, seeded, **net):
-    """A LeNet, one round for each photograph, and the truth, (runs, 1, 3, 32, 32)."""
-    model, shared = models.lenet(**net), []
-    for seed, name in enumerate(names):
-        shared.append(honest(model, data.photos(name), seeded(seed)).shared)
-    return model, shared, data.photos(*names).x[:, None]
 
 
 @pytest.mark.parametrize("chunk", [2, 1])

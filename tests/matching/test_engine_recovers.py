@@ -5,26 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import scaled_dot_product_attention
 
 from dlgutils import attacks, data, invert, metrics, models, share
 from dlgutils.federated import honest
 from dlgutils.types import Guess
 
 NAMES = data.class_names("photos")
-
-
-class Attention(nn.Module):
-    """One attention over the rows of an image, and a classifier."""
-
-    def __init__(self):
-        super().__init__()
-        self.qkv, self.fc = nn.Linear(8, 24), nn.Linear(64, 4)
-
-    def forward(self, x):
-        """Logits."""
-        q, k, v = self.qkv(x).chunk(3, -1)
-        return self.fc(scaled_dot_product_attention(q, k, v).flatten(1))
 
 
 def rounds_of(names, seeded, **net):

@@ -16,9 +16,7 @@ class Layer(NamedTuple):
     unknowns: int
     rank: int  # directions of u about which the equations say more than the prior
     condition: float  # of the equations, each divided by its error; inf: not of full rank
-    residual: (
-        float  # root mean square of what they leave, over their errors: about 1 if all is well
-    )
+    residual: float  # root mean square of what they leave, in units of their errors: about 1
     u: Tensor  # (1, ...): what entered the layer
 
     @property
