@@ -30,10 +30,14 @@ def fresh_masks(
 
 
 def scale_masks(model: nn.Module, guess: Guess) -> Guess:
-    """Masks of zeros and ones times 1/(1 − p), which is what dropout keeps a unit with."""
-    scaled = dict(guess.masks)
-    for name, layer in models.active_dropouts(model).items():
-        scaled[name] = guess.masks[name] * (1 / (1 - layer.p))
+    """Masks of zeros and ones times 1/(1 − p), which is what dropout keeps a unit with.
+
+    A mask that the guess does not have stays all ones.
+    """
+    layers = models.active_dropouts(model)
+    scaled = {}
+    for name, mask in guess.masks.items():
+        scaled[name] = mask * (1 / (1 - layers[name].p)) if name in layers else mask
     return guess._replace(masks=scaled)
 
 
@@ -48,7 +52,10 @@ def smooth_with_rates(guess: Guess) -> Tensor:
 
 
 def reading_masks(attack: Attack) -> Attack:
-    """The same attack with the masks known: `masks.read` takes them off the gradient first."""
+    """The same attack with the masks known: `masks.read` takes them off the gradient first.
+
+    `decode` sees them as it sees all masks, so DIA would scale them again: take `inverting`.
+    """
 
     def infer(model: nn.Module, shared: Shared) -> Guess:
         guess = attack.infer(model, shared)

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from dlgutils import Attack, attacks, invert, testing
+from dlgutils.matching import starts
+from dlgutils.types import Guess
 
 RECIPES = [recipe for recipe in vars(attacks).values() if isinstance(recipe, Attack)]
 FOR_BATCHES = [attacks.dlg, attacks.dlg_reference]
@@ -151,3 +153,18 @@ def test_attack_on_a_gpu_starts_where_the_cpu_starts(attack, tiny):
     assert {t.device.type for t in (gpu.x, gpu.y, gpu.loss, gpu.frames)} == {"cuda"}
     assert gpu.frames[0].cpu().equal(cpu.frames[0])
     torch.testing.assert_close(gpu.loss[:, :4].cpu(), cpu.loss[:, :4], rtol=1e-6, atol=1e-12)
+
+
+def test_scale_masks_leaves_a_mask_that_is_missing_all_ones(tiny):
+    """Without masks among its unknowns, DIA is Inverting Gradients with another name."""
+    model, _, shared, *_ = tiny(dropout=0.5)
+    maskless = replace(attacks.dia, start=starts.uniform)
+    assert run(maskless, model, shared).loss.equal(run(attacks.inverting, model, shared).loss)
+    fresh = replace(maskless, draw=attacks.fresh_masks)
+    assert run(fresh, model, shared).loss.isfinite().all()
+
+
+def test_scale_masks_scales_a_mask_by_the_rate_of_its_layer(tiny):
+    model, *_ = tiny(dropout=0.5)
+    scaled = attacks.scale_masks(model, Guess(masks={"dropout.mask": torch.ones(1, 48)}))
+    assert (scaled.masks["dropout.mask"] == 2).all()
