@@ -58,6 +58,9 @@ def run_seeds(generator: Generator | None, seeds: Sequence[int] | None, runs: in
         raise ValueError(
             f"seeds are whole numbers, got {seeds!r}; pass seeds=[0], one for each run"
         ) from error
+    wrong = [seed for seed in seeds if not -1 <= seed < 2**63]
+    if wrong:
+        raise ValueError(f"seeds lie in 0 … 2**63 − 1, or are −1 for none, got {wrong[0]}")
     if len(seeds) != runs:
         raise ValueError(
             f"{len(seeds)} seeds came for {runs} runs; pass one for each, or a generator for all"

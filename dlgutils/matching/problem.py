@@ -22,15 +22,24 @@ def decode_guess(
         model: the attacker's copy of the network.
         attack: its transform and `decode` are applied, and logits become probabilities.
         parts: guesses, what is optimised first; a later one counts where both say something.
+
+    Raises ValueError if no part says what the images or the labels are.
     """
-    x, y, masks = None, None, {}
-    for part in parts:
+    optimised, *known = parts
+    x, y, masks = optimised
+    if attack.transform and x is not None:
+        x = attack.transform.decode(x)
+    for part in known:
         x = x if part.x is None else part.x
         y = y if part.y is None else part.y
         masks = {**masks, **part.masks}
-    if attack.transform:
-        x = attack.transform.decode(x)
     guess = attack.decode(model, Guess(x, y, masks))
+    for what, tensor in (("images", guess.x), ("labels", guess.y)):
+        if tensor is None:
+            raise ValueError(
+                f"{attack.name} does not say what the {what} are; "
+                "let start, infer or decode return a Guess(x=..., y=...) that does"
+            )
     if guess.y.is_floating_point():
         guess = guess._replace(y=guess.y.softmax(-1))
     return guess
@@ -121,8 +130,8 @@ class Problem:
     def _first_guess(self, run: int, start: Tensor | None) -> Guess:
         guess = self.attack.start(self.model, self.rounds[run], self.generators[run])
         if start is not None:
-            guess = guess._replace(x=start[run].to(guess.x))
-        if self.attack.transform:
+            guess = guess._replace(x=start[run].to(self.rounds[run].like))
+        if self.attack.transform and guess.x is not None:
             guess = guess._replace(x=self.attack.transform.encode(guess.x))
         return guess
 

@@ -9,7 +9,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 from dlgutils import Batch, attacks, invert, models, share
-from dlgutils.matching import optimizers
+from dlgutils.matching import decode_guess, optimizers
 from dlgutils.matching.objectives import relative_squared_error
 from dlgutils.types import Guess
 
@@ -222,3 +222,11 @@ def test_invert_attention_needs_its_plain_form(seeded):
     with sdpa_kernel(SDPBackend.MATH):
         result = invert(model, shared, attacks.idlg, steps=20)
     assert result.best_loss < 0.1 * result.loss[0, 0]
+
+
+def test_decode_guess_leaves_an_inferred_image_in_pixels(tiny):
+    """The transform is that of the optimised image."""
+    model, (x, y), *_ = tiny()
+    optimised = Guess(torch.zeros_like(x))
+    assert decode_guess(model, attacks.idlg, optimised, Guess(x, y)).x.equal(x)
+    assert (decode_guess(model, attacks.idlg, optimised, Guess(y=y)).x == 0.5).all()

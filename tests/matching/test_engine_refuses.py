@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from dlgutils import Batch, attacks, invert, models, share
-from dlgutils.types import Guess
+from dlgutils.types import Guess, nothing
 
 
 @pytest.mark.parametrize("generator", [0, [5], "0"], ids=str)
@@ -142,3 +142,26 @@ def test_invert_a_model_with_hidden_randomness_is_refused(tiny):
     model.extra = torch.nn.Dropout(0.5)
     with pytest.raises(ValueError, match=r"extra is an active Dropout"):
         invert(model, shared, attacks.idlg)
+
+
+@pytest.mark.parametrize("seed", [-2, 2**63, 2**70])
+def test_invert_refuses_seeds_that_no_result_can_hold(tiny, seed):
+    model, _, shared, *_ = tiny()
+    with pytest.raises(ValueError, match=rf"seeds lie in 0 … 2\*\*63 − 1, .*, got {seed}"):
+        invert(model, shared, attacks.idlg, seeds=[seed])
+
+
+def test_invert_refuses_an_attack_without_labels(tiny):
+    model, _, shared, *_ = tiny()
+    with pytest.raises(ValueError, match=r"iDLG does not say what the labels are; let start"):
+        invert(model, shared, replace(attacks.idlg, infer=nothing))
+
+
+def test_invert_refuses_an_attack_without_images(tiny, seeded):
+    model, _, shared, *_ = tiny(dropout=0.5)
+
+    def only_masks(model, shared, generator):
+        return Guess(masks=models.draw_masks(model, 1, generator))
+
+    with pytest.raises(ValueError, match=r"iDLG does not say what the images are; let start"):
+        invert(model, shared, replace(attacks.idlg, start=only_masks), seeded(0))
