@@ -72,9 +72,9 @@ def check_batch(model: nn.Module, batch: Batch) -> None:
 
 
 def check_masks(model: nn.Module, masks: Tensors, batch: int | None = None) -> None:
-    """Raises ValueError for masks that the model does not have, or not in this shape.
+    """Raises ValueError for masks that the model does not have, or not of this shape and kind.
 
-    batch: the number of images, when there must be one mask for each; None: only names are checked.
+    batch: how many images have a mask like the layer's own; None: only names are checked.
     """
     layers = models.dropouts(model)
     unknown = sorted(masks.keys() - layers.keys())
@@ -86,10 +86,11 @@ def check_masks(model: nn.Module, masks: Tensors, batch: int | None = None) -> N
     if batch is None:
         return
     for name, mask in masks.items():
-        wanted = (batch, *layers[name].mask.shape)
-        if tuple(mask.shape) != wanted:
+        own = layers[name].mask
+        wanted, got = _kind(own.expand(batch, *own.shape)), _kind(mask)
+        if got != wanted:
             raise ValueError(
-                f"{name} has one mask per image, {wanted}, got {tuple(mask.shape)}; "
+                f"{name} has one mask per image, {wanted}, got {got}; "
                 "draw them with models.draw_masks(model, batch, generator)"
             )
 
@@ -147,6 +148,10 @@ def _check_one_kind(shared: Shared) -> None:
             "weights and gradient are of one dtype and on one device, "
             f"got {' and '.join(kinds)}; move one to the other"
         )
+
+
+def _kind(mask: Tensor) -> str:
+    return f"{tuple(mask.shape)} of {mask.dtype} on {mask.device}"
 
 
 def _check_layer(name: str, layer: nn.Module) -> None:

@@ -54,12 +54,12 @@ def share(
         batch: the client's images in [0, 1] and labels.
         generator: on the CPU; draws one mask per image for every dropout layer with p > 0.
         masks: `{name: (batch, *features)}` instead, for a caller who drew and keeps them, as in
-            `masks = models.draw_masks(model, len(batch.x), generator)`.
+            `masks = models.draw_masks(model, len(batch.x), generator)`; a missing one is all ones.
 
     Raises ValueError for images outside [0, 1] or of a shape or dtype that the model does not take,
-    labels out of range, dropout without a generator, a generator beside masks, masks that do not
-    fit, and models that draw random numbers by themselves, mix the images of a batch, have no
-    parameters, or are not classifiers.
+    labels out of range, dropout without a generator, a generator beside masks, masks of another
+    shape, dtype or device, and models that draw random numbers by themselves, mix the images of a
+    batch, have no parameters, or are not classifiers.
     """
     check_model(model)
     if masks is None:
@@ -70,6 +70,7 @@ def share(
             "pass share(model, batch, generator) or share(model, batch, masks=masks)"
         )
     check_masks(model, masks, len(batch.x))
+    masks = {name: mask.detach() for name, mask in masks.items()}
     batch = batch._replace(x=batch.x.detach())
     check_batch(model, batch)
     weights = models.weights(model)

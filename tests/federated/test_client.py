@@ -267,7 +267,7 @@ def test_share_refuses_masks_of_a_wrong_shape(tiny, shape):
     model, batch, *_ = tiny(batch=3, dropout=0.5)
     came = ", ".join(map(str, shape))
     message = (
-        rf"dropout\.mask has one mask per image, \(3, 48\), got \({came},?\); "
+        rf"dropout\.mask has one mask per image, \(3, 48\) of .*, got \({came},?\) of .*; "
         r"draw them with models\.draw_masks\(model, batch, generator\)"
     )
     refused(message, model, batch, masks={"dropout.mask": torch.ones(shape).double()})
@@ -433,3 +433,17 @@ def test_share_takes_tied_weights():
     shared = share(model, Batch(torch.rand(1, 1, 4, 4), torch.tensor([3])))
     assert list(shared.gradient) == ["1.weight", "1.bias", "3.bias"]
     assert isinstance(model[3].weight, nn.Parameter)
+
+
+def test_share_refuses_masks_of_another_dtype(tiny):
+    model, batch, _, masks = tiny(dropout=0.5)
+    for kind in (torch.float32, torch.bool):
+        other = {name: mask.to(kind) for name, mask in masks.items()}
+        message = rf"\(1, 48\) of torch\.float64 on cpu, got \(1, 48\) of {kind} on cpu; draw"
+        refused(message, model, batch, masks=other)
+
+
+def test_share_keeps_no_graph_of_the_masks(tiny):
+    model, batch, _, masks = tiny(dropout=0.5)
+    tracked = {name: mask.clone().requires_grad_() for name, mask in masks.items()}
+    assert not share(model, batch, masks=tracked).like.requires_grad
