@@ -97,6 +97,10 @@ class Optimizer(NamedTuple):
         """That of the functions, which belong to the settings: a mapping has no hash."""
         return hash((self.name, self.init, self.update))
 
+    def __deepcopy__(self, _: dict) -> "Optimizer":
+        """Itself: nothing in it changes."""
+        return self
+
 
 class Transform(NamedTuple):
     """Unknowns instead of pixels: `encode` takes images to them, `decode` takes them back.

@@ -1,5 +1,6 @@
 """The nouns: frozen, and chosen among by the matching loss alone."""
 
+import copy
 from dataclasses import FrozenInstanceError, replace
 
 import pytest
@@ -115,3 +116,10 @@ def test_guess_without_masks_shares_no_mutable_default():
     guess = Guess(torch.zeros(1), torch.zeros(1))
     with pytest.raises(TypeError):
         guess.masks["mask"] = torch.ones(1)
+
+
+@pytest.mark.parametrize("attack", [attacks.dlg, attacks.dia], ids=lambda attack: attack.name)
+def test_attack_is_equal_to_its_copies(attack):
+    for copied in (copy.copy(attack), copy.deepcopy(attack), replace(attack)):
+        assert copied == attack
+        assert hash(copied) == hash(attack)
