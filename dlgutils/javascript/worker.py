@@ -42,7 +42,8 @@ def compile_attacks(recipes: Sequence[Attack]) -> str:
 
     recipes: some of `ATTACKS`, or copies of them with another name, distance, prior or optimizer.
 
-    Raises NotImplementedError for an optimiser or an operation that a page does not have.
+    Raises NotImplementedError for an optimiser or an operation that a page does not have, and for
+    another start, inference, draw, decoding or transform than those of `ATTACKS`.
     """
     example = page_functions.example()
     functions: dict[str, Function] = {
@@ -73,8 +74,13 @@ def compile_attacks(recipes: Sequence[Attack]) -> str:
 def describe_attack(attack: Attack, example: Example) -> dict[str, Any]:
     """What worker.js needs to know of an attack, apart from its objective; for JSON.
 
-    Raises NotImplementedError as `describe_optimizer` does.
+    Raises NotImplementedError as `compile_attacks` does.
     """
+    if _by_hand(attack) not in map(_by_hand, ATTACKS):
+        raise NotImplementedError(
+            f"{attack.name} is not one of a page's attacks with another name, distance, prior or "
+            f"optimizer: {', '.join(known.name for known in ATTACKS)}; run it with invert"
+        )
     start = page_functions.to_page(attack.start(MODEL, example.shared, None))
     inferred = attack.infer(MODEL, example.shared)
     return {
@@ -108,6 +114,11 @@ def describe_optimizer(optimizer: Optimizer) -> dict[str, Any]:
             f"got {sorted(settings)}; {remedy}"
         )
     return {"name": name, "settings": settings}
+
+
+def _by_hand(attack: Attack) -> tuple:
+    """What worker.js does by itself for an attack, or relies on."""
+    return attack.start, attack.infer, attack.draw, attack.decode, attack.transform
 
 
 def describe_parameters(model: nn.Module) -> list[tuple[str, int, dict[str, float]]]:

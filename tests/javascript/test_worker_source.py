@@ -9,6 +9,7 @@ import torch
 
 from dlgutils import attacks, data, federated, javascript, models
 from dlgutils.javascript import worker
+from dlgutils.matching import starts
 from dlgutils.matching.optimizers import adam, lbfgs
 from dlgutils.types import Optimizer
 
@@ -89,3 +90,14 @@ def test_describe_parameters_has_the_bounds_of_pytorchs_draws(seeded, init, kind
         assert drawn[0][name].numel() == size
         largest = torch.stack([weights[name].abs().max() for weights in drawn]).max()
         assert 0.95 * bounds[kind] < largest <= bounds[kind]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [{"transform": None}, {"start": starts.uniform}, {"decode": attacks.scale_masks}],
+    ids=lambda part: next(iter(part)),
+)
+def test_compile_attacks_refuses_parts_that_the_page_does_itself(part):
+    attack = replace(attacks.idlg, name="mine", **part)
+    with pytest.raises(NotImplementedError, match=r"mine is not one of a page's .*: iDLG"):
+        worker.compile_attacks([attack])
