@@ -23,7 +23,7 @@ def test_attack_keeps_the_clause(attack, clause):
 
 @pytest.mark.parametrize("attack", FOR_BATCHES, ids=lambda a: a.name)
 def test_attack_takes_a_batch(attack):
-    testing.takes_a_batch(attack)
+    testing.clauses.takes_a_batch(attack)
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from dlgutils import attacks, testing
-from dlgutils.matching import objectives, starts
-from dlgutils.types import Guess
+from dlgutils.matching import objectives, optimizers, starts
+from dlgutils.types import Guess, Optimizer
 
 
 def drawing_globally(model, shared, generator):
@@ -50,6 +50,34 @@ class Counting:
         return objectives.relative_squared_error(guess, target) + 0.1 * self.calls
 
 
+def counting_from_its_start():
+    """An attack whose distance grows from call to call, and whose start sets it back."""
+    distance = Counting()
+
+    def start(model, shared, generator):
+        distance.calls = 0
+        return starts.grey(model, shared, generator)
+
+    return replace(attacks.idlg, distance=distance, start=start)
+
+
+def stopping(optimizer, ticks, *, change=lambda state: state):
+    """An Adam whose runs stop after so many evaluations; `change` is made to every state."""
+
+    def update(state, value, slope):
+        state = optimizer.update(state, value, slope)
+        return change(state._replace(alive=state.alive & (state.tick < ticks)))
+
+    return Optimizer("stopping", optimizer.init, update)
+
+
+def with_one_wait(state):
+    """The state with one number for all runs."""
+    return state._replace(waited=state.waited.max())
+
+
+one_way = attacks.idlg.transform._replace(decode=lambda u: u)
+
 BROKEN = {
     "follows_its_generator": replace(attacks.idlg, start=drawing_globally),
     "touches_nothing_global": replace(attacks.idlg, start=drawing_globally),
@@ -57,6 +85,11 @@ BROKEN = {
     "changes_neither_round_nor_model": replace(attacks.idlg, infer=changing_its_input),
     "attacks_the_weights_that_were_shared": replace(attacks.idlg, start=of_the_models_own_weights),
     "runs_alone_as_in_company": replace(attacks.idlg, distance=Counting()),
+    "computes_the_same_again": counting_from_its_start(),
+    "transforms_there_and_back": replace(attacks.idlg, transform=one_way),
+    "keeps_the_runs_first": replace(
+        attacks.idlg, optimizer=stopping(optimizers.adam(), 20, change=with_one_wait)
+    ),
 }
 
 
@@ -64,7 +97,7 @@ BROKEN = {
 def test_check_attack_finds_the_broken_clause(clause):
     attack = BROKEN[clause]
     with pytest.raises(AssertionError, match="iDLG breaks the contract of attacks"):
-        getattr(testing, clause)(attack)
+        getattr(testing.clauses, clause)(attack)
     with pytest.raises(AssertionError, match="iDLG breaks the contract of attacks"):
         testing.check_attack(attack)
 
@@ -78,3 +111,15 @@ def test_check_attack_tries_a_batch_if_asked():
     testing.check_attack(attacks.dlg, batch=2)
     with pytest.raises(ValueError, match="needs one image, got a batch of 2"):
         testing.check_attack(attacks.idlg, batch=2)
+
+
+def test_check_attack_takes_runs_that_stop():
+    """Their losses are NaN from then on, which is the same in every run."""
+    testing.check_attack(replace(attacks.idlg, optimizer=stopping(optimizers.adam(), 5)))
+
+
+def test_check_attack_names_the_cause_before_what_follows_from_it():
+    with pytest.raises(AssertionError, match="draw from the generator that is given"):
+        testing.check_attack(BROKEN["follows_its_generator"])
+    with pytest.raises(AssertionError, match="an attack leaves its input alone"):
+        testing.check_attack(BROKEN["changes_neither_round_nor_model"])
