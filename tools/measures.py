@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 LONGEST_FUNCTION = 35  # lines of its body, without the docstring
 WIDEST_LINE = 100
+FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 NOT_CODE = {
     tokenize.COMMENT,
@@ -27,9 +28,12 @@ NOT_CODE = {
     tokenize.ENDMARKER,
 }
 LAST_LAYER = re.compile(
-    r"\*(names|others|_), (last|\(name)|list\([\w.]*gradient\.(values|items)\(\)\)\[-1\]"
+    r"\*(names|others|_), (last|\(name)|(list\(|\[\*)[\w.]*gradient(\.\w+\(\))?[\])]\[-1\]"
     r"|reversed\([\w.]*gradient"
 )
+SCRIPT_FUNCTION = re.compile(r"\bfunction\b|=>")
+SCRIPT_METHOD = re.compile(r"\s+((static|async|get|set) |\*)*(#?[\w$]+|\[.*\])\(.*\) \{$")
+SCRIPT_BLOCK = re.compile(r"\s*(\} )?(if|for|while|switch|catch|else|with) (?!.*=> \{$)")
 
 
 class Measure(NamedTuple):
@@ -112,9 +116,9 @@ def long_functions(trees: dict[Path, ast.Module]) -> list[str]:
     return found
 
 
-def functions(tree: ast.AST) -> Iterator[ast.FunctionDef]:
-    """All functions and methods of a tree, inner ones too."""
-    return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+def functions(tree: ast.AST) -> Iterator[FUNCTION]:
+    """All functions and methods of a tree, inner and asynchronous ones too."""
+    return (node for node in ast.walk(tree) if isinstance(node, FUNCTION))
 
 
 def long_scripts(files: dict[Path, str]) -> list[str]:
@@ -128,20 +132,41 @@ def long_scripts(files: dict[Path, str]) -> list[str]:
 
 
 def script_blocks(text: str) -> Iterator[tuple[str, int]]:
-    """The first line of each JavaScript function, and how many lines lie between its braces.
+    """The signature of each JavaScript function, and how many lines lie between its braces.
 
     Files are formatted: a brace that closes a block is indented like the line that opened it.
     """
     lines = text.splitlines()
     for start, line in enumerate(lines):
-        opens = line.rstrip().endswith("{")
-        is_function = "=>" in line or re.match(r"\s*(export )?(async )?function\b", line)
-        is_method = re.match(r"\s+(async )?(?!if|for|while|switch|else)\w+\([^()]*\) \{$", line)
-        if opens and (is_function or is_method):
-            indent = len(line) - len(line.lstrip())
-            closing = " " * indent + "}"
+        if line.endswith("{") and is_script_function(signature(lines, start)):
+            closing = indentation(line) + "}"
             ends = (k for k in range(start + 1, len(lines)) if lines[k].startswith(closing))
-            yield line, next(ends, len(lines)) - start - 1
+            yield signature(lines, start), next(ends, len(lines)) - start - 1
+
+
+def signature(lines: list[str], end: int) -> str:
+    """Line `end`; if it closes the list of arguments, joined with those from the one that opens it.
+
+    The opening line is the last one of the same indentation.
+    """
+    start = end
+    if re.match(r"\s*[\]}]*\)", lines[end]):
+        indent = indentation(lines[end])
+        before = (k for k in reversed(range(end)) if indentation(lines[k]) == indent)
+        start = next(before, end)
+    return lines[start] + "".join(line.strip() for line in lines[start + 1 : end + 1])
+
+
+def is_script_function(signature: str) -> bool:
+    """Whether a line that ends in a brace begins a function or a method, and not another block."""
+    if SCRIPT_BLOCK.match(signature):
+        return False
+    return bool(SCRIPT_FUNCTION.search(signature) or SCRIPT_METHOD.match(signature))
+
+
+def indentation(line: str) -> str:
+    """The blanks that a line begins with."""
+    return line[: len(line) - len(line.lstrip())]
 
 
 def nested_comprehensions(trees: dict[Path, ast.Module]) -> list[str]:
@@ -188,12 +213,20 @@ def private_share(trees: Iterator[ast.Module]) -> float:
 def top_level_names(tree: ast.Module) -> Iterator[str]:
     """What a module defines."""
     for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        if isinstance(node, FUNCTION | ast.ClassDef):
             yield node.name
         elif isinstance(node, ast.Assign):
-            yield from (target.id for target in node.targets if isinstance(target, ast.Name))
+            yield from assigned_names(node)
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             yield node.target.id
+
+
+def assigned_names(node: ast.Assign) -> Iterator[str]:
+    """The names that an assignment makes, those in tuples too."""
+    for target in node.targets:
+        for part in ast.walk(target):
+            if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
+                yield part.id
 
 
 def honest_rounds(root: Path) -> list[str]:
@@ -209,7 +242,7 @@ def honest_rounds(root: Path) -> list[str]:
     return found
 
 
-def called_names(function: ast.FunctionDef) -> Iterator[str]:
+def called_names(function: FUNCTION) -> Iterator[str]:
     """What a function calls, as it is written: "federated.share"."""
     return (ast.unparse(n.func) for n in ast.walk(function) if isinstance(n, ast.Call))
 
