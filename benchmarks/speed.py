@@ -47,12 +47,7 @@ Rows = Iterable[Sequence[object]]
 """What `table` prints."""
 
 
-def rounds(
-    runs: int,
-    size: int,
-    batch: int,
-    device: str,
-) -> tuple[nn.Module, list[du.Shared]]:
+def rounds(runs: int, size: int, batch: int, device: str) -> tuple[nn.Module, list[du.Shared]]:
     """A LeNet with PyTorch's initialisation, and what its clients share of photographs.
 
     Args:
@@ -140,12 +135,7 @@ def recovered(setting: recovery.Setting, device: str) -> tuple[int, float]:
     truth = torch.stack([one.secret.x for one in drawn])
     begin = time.perf_counter()
     result = du.invert(
-        model,
-        shared,
-        setting.attack,
-        seeds=range(OURS),
-        steps=setting.looks[0],
-        frames=1,
+        model, shared, setting.attack, seeds=range(OURS), steps=setting.looks[0], frames=1
     )
     mse = metrics.mse(result.x.cpu(), truth)
     found = int((mse < SUCCESS).sum())

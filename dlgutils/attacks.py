@@ -20,11 +20,7 @@ def infer_label(_: nn.Module, shared: Shared) -> Guess:
     return Guess(y=labels.read(shared))
 
 
-def fresh_masks(
-    model: nn.Module,
-    shared: Shared,
-    generator: Generator | None,
-) -> Guess:
+def fresh_masks(model: nn.Module, shared: Shared, generator: Generator | None) -> Guess:
     """New dropout masks, as a client draws them."""
     return Guess(masks=models.draw_masks(model, shared.x_shape[0], generator))
 

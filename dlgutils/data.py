@@ -143,12 +143,7 @@ def read_table(content: str) -> "pd.DataFrame":
     """The table in the text of a CSV file: types are found once, in whole columns; empty is NaN."""
     import pandas as pd
 
-    return pd.read_csv(
-        StringIO(content),
-        keep_default_na=False,
-        na_values=[""],
-        low_memory=False,
-    )
+    return pd.read_csv(StringIO(content), keep_default_na=False, na_values=[""], low_memory=False)
 
 
 def _torchvision():

@@ -122,12 +122,7 @@ def success_rate(success: Tensor, confidence: float = 0.95) -> Rate:
     successes = int(success.sum())
     test = binomtest(successes, total)
     interval = test.proportion_ci(confidence, method="wilson")
-    return Rate(
-        successes,
-        total,
-        low=float(interval.low),
-        high=float(interval.high),
-    )
+    return Rate(successes, total, low=float(interval.low), high=float(interval.high))
 
 
 def _expand_images(truth: Tensor, x: Tensor) -> Tensor:

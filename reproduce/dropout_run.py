@@ -58,12 +58,7 @@ def trial(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             shared.append(one.shared)
             seeds.append(1000 * restart + cell["image"])
     result = du.invert(
-        rounds[0].model,
-        shared,
-        ATTACKERS[name],
-        seeds=seeds,
-        steps=STEPS[rate],
-        progress=True,
+        rounds[0].model, shared, ATTACKERS[name], seeds=seeds, steps=STEPS[rate], progress=True
     )
     best = result.best_loss.view(-1, restarts).argmin(1).tolist()
     rows = []

@@ -73,9 +73,7 @@ def settings() -> Iterator[Setting]:
 
 
 def sigmoid_settings(
-    images: str,
-    initialise: Callable[[nn.Module, Generator], nn.Module],
-    looks: tuple[int, ...],
+    images: str, initialise: Callable[[nn.Module, Generator], nn.Module], looks: tuple[int, ...]
 ) -> Iterator[Setting]:
     """The rows of the sigmoid network, without dropout and with masks that are read."""
     yield Setting(images, initialise, attacks.idlg, looks)

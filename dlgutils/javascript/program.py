@@ -74,12 +74,7 @@ class Program:
         copy = self.array(view.shape)
         return self.fill(copy, "{0}", view)
 
-    def elementwise(
-        self,
-        formula: str,
-        shape: Sequence[int],
-        *operands: Operand,
-    ) -> View:
+    def elementwise(self, formula: str, shape: Sequence[int], *operands: Operand) -> View:
         """A new array of a formula of the operands' entries, such as "{0} + {1}".
 
         The operands are broadcast to the shape; the array lies in memory as they do.

@@ -11,11 +11,7 @@ from dlgutils import federated
 from dlgutils.types import Attack, Guess, Shared, Tensors
 
 
-def decode_guess(
-    model: nn.Module,
-    attack: Attack,
-    *parts: Guess,
-) -> Guess:
+def decode_guess(model: nn.Module, attack: Attack, *parts: Guess) -> Guess:
     """What an attack believes: images in [0, 1] units, class ids or probabilities, and masks.
 
     Args:
@@ -88,12 +84,7 @@ class Problem:
         )
         self.start, self.unflatten = _flatten(guesses)
 
-    def objective(
-        self,
-        z: Tensor,
-        drawn: Tensors,
-        given: Given,
-    ) -> Tensor:
+    def objective(self, z: Tensor, drawn: Tensors, given: Given) -> Tensor:
         """What one run makes small, at z."""
         known = unflatten_guess({**given.known, **drawn})
         guess = self.unflatten(z)

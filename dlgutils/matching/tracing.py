@@ -10,11 +10,7 @@ from torch.nn.functional import unfold
 from torch.overrides import TorchFunctionMode
 
 
-def traced(
-    function: Callable,
-    *args: object,
-    decompositions: Mapping | None = None,
-) -> GraphModule:
+def traced(function: Callable, *args: object, decompositions: Mapping | None = None) -> GraphModule:
     """The same operations as a graph, without the Python that led to them; call it like `function`.
 
     Convolutions become products with unfolded images. What Python decides on the way is decided

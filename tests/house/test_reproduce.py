@@ -73,12 +73,7 @@ def test_batches_are_scored_for_every_attacker(tmp_path, monkeypatch):
 def test_closed_form_is_scored_beside_idlg():
     """Slow, about 8 s on a quiet machine: a 32×32 image, and two short attacks from two starts."""
     row = closed_form.solve(
-        image="cat",
-        activation="sigmoid",
-        init="default",
-        rate=0.5,
-        noise=1e-4,
-        seed=0,
+        image="cat", activation="sigmoid", init="default", rate=0.5, noise=1e-4, seed=0
     )
     assert row["label_right"] == 1
     assert 0 < row["mse"] < 0.03

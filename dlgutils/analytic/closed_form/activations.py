@@ -5,14 +5,7 @@ from torch import Tensor, nn
 
 from dlgutils.analytic.one_image import CLEAR
 
-INVERTIBLE = (
-    nn.Sigmoid,
-    nn.Tanh,
-    nn.LeakyReLU,
-    nn.ELU,
-    nn.Softplus,
-    nn.ReLU,
-)
+INVERTIBLE = (nn.Sigmoid, nn.Tanh, nn.LeakyReLU, nn.ELU, nn.Softplus, nn.ReLU)
 """The activations that `inverse` takes; no subclasses, which may compute something else."""
 
 _EDGE = 1e-15  # how near a value may come to the end of the range, where the inverse is infinite

@@ -50,12 +50,7 @@ def in_float64(model: nn.Module, shared: Shared) -> nn.Module:
     return model
 
 
-def _check_chain(
-    model: nn.Module,
-    steps: list[Step],
-    *,
-    complete: bool,
-) -> None:
+def _check_chain(model: nn.Module, steps: list[Step], *, complete: bool) -> None:
     """Raises ValueError unless the steps are the whole model, each used once, the last one linear.
 
     complete: whether what left the last module is what the model returns.

@@ -167,11 +167,7 @@ def _unknowns_met(conv: nn.Conv2d, shape: tuple[int, ...]) -> Tensor:
     n = math.prod(shape)
     numbers = torch.arange(1, n + 1).to(conv.weight)
     patches = unfold(
-        numbers.view(1, *shape),
-        conv.kernel_size,
-        conv.dilation,
-        conv.padding,
-        conv.stride,
+        numbers.view(1, *shape), conv.kernel_size, conv.dilation, conv.padding, conv.stride
     )
     index = patches[0].long() - 1  # padding is zero, hence −1
     return torch.where(index < 0, n, index)

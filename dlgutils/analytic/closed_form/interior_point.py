@@ -44,10 +44,7 @@ class Iterate(NamedTuple):
 
 
 def nonnegative(
-    equations: Equations,
-    prior: Prior,
-    matrix: Tensor,
-    u: Tensor,
+    equations: Equations, prior: Prior, matrix: Tensor, u: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The minimum over u ≥ 0, (n,), and the Cholesky factor of the precision of u there, (n, n).
 

@@ -157,10 +157,7 @@ def _tiny(like: Tensor) -> float:
 # of the kernels gives what each place sends to the taps of its patch, and `fold` adds that up where
 # patches overlap.
 def invert_convolution(
-    step: Step,
-    below: nn.Module | None,
-    measured: Measured,
-    above: Message,
+    step: Step, below: nn.Module | None, measured: Measured, above: Message
 ) -> tuple[Layer, Message]:
     """Through a convolution: least squares with a prior.
 

@@ -52,11 +52,7 @@ def empty_memory(z: Tensor, history: int) -> Memory:
 
 
 def remember(
-    memory: Memory,
-    new: Tensor,
-    s: Tensor,
-    y: Tensor,
-    slope: Tensor,
+    memory: Memory, new: Tensor, s: Tensor, y: Tensor, slope: Tensor
 ) -> tuple[Memory, Products]:
     """The memory with the pair (s, y) for the runs in `new`, and its products with the slope.
 
