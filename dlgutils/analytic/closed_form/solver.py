@@ -127,10 +127,10 @@ def condition(normal: Tensor, factorised: Factorised, samples: Tensor) -> float:
     for _ in range(2):
         small = linalg.qr(factorised.solve(small)).Q
         large = linalg.qr(normal @ large).Q
-    lowest = linalg.eigvalsh(small.T @ normal @ small)[0]
-    highest = linalg.eigvalsh(large.T @ normal @ large)[-1]
+    smallest = linalg.eigvalsh(small.T @ normal @ small)[0]
+    largest = linalg.eigvalsh(large.T @ normal @ large)[-1]
     tiny = torch.finfo(normal.dtype).tiny
-    ratio = highest / lowest.clamp(min=tiny)
+    ratio = largest / smallest.clamp(min=tiny)
     return math.sqrt(float(ratio))
 
 

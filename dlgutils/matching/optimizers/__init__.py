@@ -7,7 +7,7 @@ records, and may stop between any two ticks.
 
 from dlgutils.matching.optimizers.adam import AdamState, adam
 from dlgutils.matching.optimizers.lbfgs import lbfgs
-from dlgutils.matching.optimizers.memory import Memory
-from dlgutils.matching.optimizers.steps import LbfgsState
+from dlgutils.matching.optimizers.lbfgs_memory import Memory
+from dlgutils.matching.optimizers.lbfgs_steps import LbfgsState
 
 __all__ = ["AdamState", "LbfgsState", "Memory", "adam", "lbfgs"]

@@ -5,9 +5,9 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from dlgutils.matching.optimizers.memory import empty_memory
+from dlgutils.matching.optimizers.lbfgs_memory import empty_memory
 from dlgutils.matching.optimizers.runs import all_alive, check_positive, per_run
-from dlgutils.matching.optimizers.steps import LbfgsState, backtrack, full_step
+from dlgutils.matching.optimizers.lbfgs_steps import LbfgsState, backtrack, full_step
 from dlgutils.types import Optimizer
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dlgutils.matching.optimizers.memory import Memory, forget, newton_step, remember
+from dlgutils.matching.optimizers.lbfgs_memory import Memory, forget, newton_step, remember
 from dlgutils.matching.optimizers.runs import dot, is_finite, replace_where
 
 
