@@ -86,7 +86,7 @@ def check_noise(noise: float) -> None:
 
 
 def linear_after(model: nn.Module, x_shape: tuple[int, ...]) -> dict[str, str]:
-    """Which weight the output of each dropout layer is multiplied with: {mask: weight}, by name.
+    """The weight by which the output of each dropout layer is multiplied: {mask: weight}, by name.
 
     x_shape: (batch, channels, height, width). Only layers with p > 0 are listed, and only those
     whose output enters a linear layer as it is; a forward pass of one zero image finds them.
