@@ -138,8 +138,8 @@ dia = replace(
 """The Dropout Inversion Attack: image and masks are optimised together.
 
 Source: Scheliga, Mäder & Seeland 2023, arXiv:2208.06163. Masks start at random, with the model's
-rate, stay in [0, 1], and are pulled towards the right mean by 1e-4 of their deviation. For dropout that
-cannot be read, inside a network's body; where `mask_reading` works, it needs less. Differences to
-the public code: those of `inverting`; the signs are taken of the masks' slope too; the deviation is
-that of the scaled masks.
+rate, stay in [0, 1], and are pulled towards the right mean by 1e-4 of their deviation. For dropout
+that cannot be read, inside a network's body; where `mask_reading` works, it needs less. Differences
+to the public code: those of `inverting`; the signs are taken of the masks' slope too; the deviation
+is that of the scaled masks.
 """

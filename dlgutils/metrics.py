@@ -3,8 +3,8 @@
 Images are in [0, 1] and scored one by one: a reconstruction of shape (..., channels, height, width)
 against a truth that expands to it gives (...) numbers. So a result's x, (runs, batch, ...), and a
 batch's x, (batch, ...), give (runs, batch). A truth that has runs where the result has images is
-refused, never broadcast. Reconstructions are clipped to [0, 1] first only where a docstring
-says so.
+refused, never broadcast. Reconstructions are clipped to [0, 1] first only where a docstring says
+so.
 """
 
 from typing import NamedTuple
@@ -61,8 +61,8 @@ def align(x: Tensor, truth: Tensor) -> Tensor:
     """The images of one batch, (batch, ...), in the order of the truth, (batch, ...).
 
     The order is the one with the least sum of squared errors, since a gradient does not show which
-    image came first (the Hungarian method, Kuhn 1955, doi:10.1002/nav.3800020109; by scipy). Raises ValueError for batches of different
-    shapes.
+    image came first (the Hungarian method, Kuhn 1955, doi:10.1002/nav.3800020109; by scipy). Raises
+    ValueError for batches of different shapes.
     """
     from scipy.optimize import linear_sum_assignment
 

@@ -53,7 +53,7 @@ class Program:
         return View(name, tuple(shape), dense_strides(shape))
 
     def input(self, name: str, shape: Sequence[int]) -> View:
-        """A new array with what the caller passes under this name."""
+        """A new array, filled at each call with what the caller passes under this name."""
         out = self.array(shape)
         self.calls.append(f'{out.array}.set(inputs["{name}"]);')
         return out

@@ -12,12 +12,13 @@ from dlgutils.types import Attack, Guess, Shared, Tensors
 
 
 def decode_guess(model: nn.Module, attack: Attack, *parts: Guess) -> Guess:
-    """What an attack believes: images in [0, 1] units, class ids or probabilities, and masks.
+    """The guess as images in [0, 1] units, class ids or probabilities, and masks.
 
     Args:
         model: the attacker's copy of the network.
         attack: its transform and `decode` are applied, and logits become probabilities.
-        parts: guesses, what is optimised first; a later one counts where both say something.
+        parts: what is optimised, then what was inferred or drawn; where both say something about a
+            tensor, the later one counts.
     """
     x, y, masks = None, None, {}
     for part in parts:
@@ -35,7 +36,7 @@ def decode_guess(model: nn.Module, attack: Attack, *parts: Guess) -> Guess:
 def objective(
     model: nn.Module, attack: Attack, guess: Guess, known: Guess, weights: Tensors, target: Tensors
 ) -> Tensor:
-    """What an attack makes small: the matching loss, with the prior if there is one. A scalar.
+    """The matching loss of a guess, plus the prior if there is one: the scalar that is minimised.
 
     `invert` minimises it; this is for those who want to minimise it elsewhere.
 
@@ -47,9 +48,9 @@ def objective(
         weights: of one round, as in `Shared`.
         target: the gradient of that round.
     """
-    believed = decode_guess(model, attack, guess, known)
-    loss = attack.distance(federated.gradient(weights, model, *believed), target)
-    return loss if attack.prior is None else loss + attack.prior(believed)
+    decoded = decode_guess(model, attack, guess, known)
+    loss = attack.distance(federated.gradient(weights, model, *decoded), target)
+    return loss if attack.prior is None else loss + attack.prior(decoded)
 
 
 class Given(NamedTuple):
@@ -85,7 +86,7 @@ class Problem:
         self.start, self.unflatten = _flatten(guesses)
 
     def objective(self, z: Tensor, drawn: Tensors, given: Given) -> Tensor:
-        """What one run makes small, at z."""
+        """The loss of one run, a scalar, at its unknowns z, (n,)."""
         known = unflatten_guess({**given.known, **drawn})
         guess = self.unflatten(z)
         return objective(
@@ -93,7 +94,7 @@ class Problem:
         )
 
     def draw(self, runs: Sequence[int]) -> Tensors:
-        """What the attack draws anew, for these runs."""
+        """What the attack draws anew for these runs, {name: tensor}, runs first."""
         draws = []
         for run in runs:
             drawn = self.attack.draw(self.model, self.rounds[run], self.generators[run])
@@ -101,7 +102,7 @@ class Problem:
         return _stack(draws)
 
     def picture(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Images and labels of all runs."""
+        """Images and labels of all runs, runs first, at their unknowns z, (runs, n)."""
 
         def decode(z: Tensor, known: Tensors) -> tuple[Tensor, Tensor]:
             guess = self.unflatten(z)

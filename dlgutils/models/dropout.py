@@ -12,8 +12,8 @@ class Dropout(nn.Module):
     """Dropout with a mask that is a value: the input times a buffer `mask`, all ones by default.
 
     `torch.func.functional_call(model, {**weights, **masks}, (x,))` replaces it, so the call shows
-    who knows which mask. Nothing is drawn here, and `train()` and `eval()` change nothing: a mask of
-    ones is eval mode, and `draw_masks` draws the masks of training, scaled by 1/(1 − p) as in
+    who knows which mask. Nothing is drawn here, and `train()` and `eval()` change nothing: a mask
+    of ones is eval mode, and `draw_masks` draws the masks of training, scaled by 1/(1 − p) as in
     `torch.nn.Dropout` (Srivastava et al. 2014, jmlr.org/papers/v15/srivastava14a.html).
     """
 

@@ -45,8 +45,8 @@ def run_chunks(trial: Trial, todo: Chunks) -> Iterator[tuple[int, Answer]]:
 def as_completed(tasks: Iterator[Any]) -> Iterator[Any]:
     """What the tasks return, each as soon as it ends.
 
-    Where the backend waits for all tasks, as that of ray does, they are started in waves, one task
-    for each worker.
+    A backend such as ray's returns nothing before all tasks have ended; there, they are started in
+    waves, one task for each worker.
     """
     try:
         parallel = Parallel(batch_size=1, return_as="generator_unordered")
@@ -65,7 +65,7 @@ def answer(trial: Trial, k: int, cells: Sequence[Cell]) -> tuple[int, Answer]:
 
 
 def format_error(error: Exception) -> str:
-    """An error as text, which a worker can always send; not every exception can be sent."""
+    """An error as text, which a worker can always return; not every exception can be pickled."""
     return f"{type(error).__name__}: {error}"
 
 

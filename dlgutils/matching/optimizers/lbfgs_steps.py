@@ -1,4 +1,4 @@
-"""The steps of L-BFGS: which trial points it accepts, where it turns, and how far it goes then."""
+"""The steps of L-BFGS: which trial points it accepts, where it turns, and how far it goes."""
 
 from typing import NamedTuple
 
@@ -50,7 +50,7 @@ def backtrack(state: LbfgsState, value: Tensor, slope: Tensor) -> LbfgsState:
 def full_step(state: LbfgsState, value: Tensor, slope: Tensor) -> LbfgsState:
     """Accept every finite point, and stop where `torch.optim.LBFGS` would.
 
-    It stops where the slope is flat or the direction hardly descends, by its default tolerances.
+    That is where the slope is flat or the direction hardly descends, by torch's default tolerances.
     """
     accepted = state.alive & is_finite(value, slope)
     started = state.value.isfinite()
