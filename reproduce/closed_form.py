@@ -19,7 +19,7 @@ import dlgutils as du
 from dlgutils import attacks, data, federated, metrics, models, sweeps
 from dlgutils.analytic import closed_form
 from dlgutils.types import Guess
-from reproduce.rounds import INITIALISERS
+from reproduce.inputs import INITIALISERS
 
 ACTIVATIONS = {"sigmoid": nn.Sigmoid, "ReLU": nn.ReLU}
 IMAGES = list(data.class_names("photos"))

@@ -18,7 +18,7 @@ FIELD = type(_Record.__dict__["field"])
 def skip_fields(
     app: Sphinx, what: str, name: str, thing: object, skip: bool, options: object
 ) -> bool:
-    """Connected to autodoc-skip-member."""
+    """Whether autodoc leaves a member out; the arguments are those of autodoc-skip-member."""
     return skip or isinstance(thing, FIELD)
 
 
