@@ -52,6 +52,7 @@ def by_autograd(model, x, y):
 
 
 def assert_same(gradient, expected, rtol=1e-10):
+    """The same names, and the same numbers up to rounding."""
     assert gradient.keys() == expected.keys()
     for name, g in gradient.items():
         torch.testing.assert_close(g, expected[name], rtol=rtol, atol=1e-14, msg=name)
@@ -365,6 +366,7 @@ def test_loss_lists_the_masks_there_are_for_a_misspelt_one(rate, there):
 
 
 def with_gradient(shared, **changes):
+    """The same round with some tensors of its gradient changed or added."""
     return replace(shared, gradient={**shared.gradient, **changes})
 
 
