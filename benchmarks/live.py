@@ -90,7 +90,7 @@ class Run(NamedTuple):
 
 
 def watched(page: Page, case: Case, k: int) -> Run:
-    """The attack of a case on photograph k."""
+    """What the page shows of the attack of a case on photograph k."""
     x, y = data.photos()
     label = int(y[k])
     settings = {

@@ -1,4 +1,4 @@
-"""Pictures of results.
+"""Still pictures of results.
 
 Every function draws on the axes given, or on new ones, and returns them. None calls `plt.show()`.
 """
@@ -101,7 +101,7 @@ def rmse(
 
 
 def _new_axes(n: int) -> np.ndarray:
-    """n axes in as few rows as hold six pictures each: a size at which a page shows them well."""
+    """n axes in as few rows as hold six pictures each: the page shows them well at this size."""
     rows = math.ceil(n / 6)
     columns = math.ceil(n / rows)
     _, grid = plt.subplots(

@@ -50,7 +50,7 @@ FOLDER = Path("_build/closed_form")
 
 
 def trial(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One honest round and one solution a cell."""
+    """The errors of one honest round for each cell, a row each."""
     torch.set_num_threads(1)
     return [solve(**cell) for cell in cells]
 

@@ -32,7 +32,7 @@ class Reading(NamedTuple):
 
 
 def read(model: nn.Module, shared: Shared, *, noise: float = 0.0) -> Reading:
-    """Label, features and dropout masks of a single image, read off its gradient: batch 1.
+    """Label, features and dropout masks of one image, read off its gradient: batch 1.
 
     The masks are those of all `models.Dropout` layers with p > 0, each from the zero columns of the
     linear layer that gets its output; they equal the client's except at units that were zero

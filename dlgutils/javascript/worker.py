@@ -71,7 +71,7 @@ def compile_attacks(recipes: Sequence[Attack]) -> str:
 
 
 def describe_attack(attack: Attack, example: Example) -> dict[str, Any]:
-    """What worker.js needs to know of an attack, apart from its objective; for JSON.
+    """What worker.js needs to know about an attack, apart from its objective; for JSON.
 
     Raises NotImplementedError as `describe_optimizer` does.
     """

@@ -74,20 +74,20 @@ class Problem:
     ):
         self.model, self.rounds, self.attack = model, rounds, attack
         self.generators = [_generator(seed) for seed in seeds]
-        inferred = [flatten_guess(attack.infer(model, shared)) for shared in rounds]
+        inferred = [_flatten_guess(attack.infer(model, shared)) for shared in rounds]
         self.given = Given(
             known=_stack(inferred),
             weights=_stack([shared.weights for shared in rounds]),
             gradient=_stack([shared.gradient for shared in rounds]),
         )
         guesses = _stack(
-            [flatten_guess(self._first_guess(run, start)) for run in range(len(rounds))]
+            [_flatten_guess(self._first_guess(run, start)) for run in range(len(rounds))]
         )
         self.start, self.unflatten = _flatten(guesses)
 
     def objective(self, z: Tensor, drawn: Tensors, given: Given) -> Tensor:
         """The loss of one run, a scalar, at its unknowns z, (n,)."""
-        known = unflatten_guess({**given.known, **drawn})
+        known = _unflatten_guess({**given.known, **drawn})
         guess = self.unflatten(z)
         return objective(
             self.model, self.attack, guess, known, weights=given.weights, target=given.gradient
@@ -98,7 +98,7 @@ class Problem:
         draws = []
         for run in runs:
             drawn = self.attack.draw(self.model, self.rounds[run], self.generators[run])
-            draws.append(flatten_guess(drawn))
+            draws.append(_flatten_guess(drawn))
         return _stack(draws)
 
     def picture(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,7 +106,7 @@ class Problem:
 
         def decode(z: Tensor, known: Tensors) -> tuple[Tensor, Tensor]:
             guess = self.unflatten(z)
-            return decode_guess(self.model, self.attack, guess, unflatten_guess(known))[:2]
+            return decode_guess(self.model, self.attack, guess, _unflatten_guess(known))[:2]
 
         return vmap(decode)(z, self.given.known)
 
@@ -119,14 +119,14 @@ class Problem:
         return guess
 
 
-def flatten_guess(guess: Guess) -> Tensors:
+def _flatten_guess(guess: Guess) -> Tensors:
     """The tensors of a guess by name: "x", "y", and the names of the masks."""
     tensors = {"x": guess.x, "y": guess.y, **guess.masks}
     return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
 
-def unflatten_guess(tensors: Tensors) -> Guess:
-    """The guess that `flatten_guess` took apart."""
+def _unflatten_guess(tensors: Tensors) -> Guess:
+    """The guess that `_flatten_guess` took apart."""
     masks = {name: tensor for name, tensor in tensors.items() if name not in ("x", "y")}
     return Guess(tensors.get("x"), tensors.get("y"), masks)
 
@@ -158,6 +158,6 @@ def _flatten(tensors: Tensors) -> tuple[Tensor, Callable[[Tensor], Guess]]:
 
     def unflatten(z: Tensor) -> Guess:
         parts = zip(shapes.items(), z.split(sizes), strict=True)
-        return unflatten_guess({name: part.view(shape) for (name, shape), part in parts})
+        return _unflatten_guess({name: part.view(shape) for (name, shape), part in parts})
 
     return torch.cat([tensor.flatten(1) for tensor in tensors.values()], 1), unflatten

@@ -37,7 +37,7 @@ def run_chunks(trial: Trial, todo: Chunks) -> Iterator[tuple[int, Answer]]:
             if not started:
                 raise
             if len(group) == 1:
-                yield next(iter(group)), format_error(error)
+                yield next(iter(group)), _format_error(error)
             else:
                 groups += _regroup(group, started)
 
@@ -57,14 +57,14 @@ def as_completed(tasks: Iterator[Any]) -> Iterator[Any]:
 
 
 def answer(trial: Trial, k: int, cells: Sequence[Cell]) -> tuple[int, Answer]:
-    """What a worker returns of chunk k."""
+    """What a worker returns for chunk k: its number, and its rows or an error as text."""
     try:
         return k, check_rows(trial(cells), cells)
     except Exception as error:
-        return k, format_error(error)
+        return k, _format_error(error)
 
 
-def format_error(error: Exception) -> str:
+def _format_error(error: Exception) -> str:
     """An error as text, which a worker can always return; not every exception can be pickled."""
     return f"{type(error).__name__}: {error}"
 
