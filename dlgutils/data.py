@@ -16,7 +16,7 @@ import torch
 from dlgutils.types import Batch
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import pandas
 
 # md5 of the unpacked files, which torchvision does not check once they are on disk
 _RAW_MD5 = {
@@ -124,7 +124,7 @@ def torchvision_set(name: str, root: str | Path, *, train: bool = False) -> Batc
     return _batch(np.asarray(dataset.data), np.asarray(labels))
 
 
-def table(name: str) -> "pd.DataFrame":
+def table(name: str) -> "pandas.DataFrame":
     """The table of an experiment that took too long for a chapter, as it was committed.
 
     "dropout_run": RMSE curves of six attackers on dropout. "batches", "separation": how batches
@@ -139,11 +139,13 @@ def table(name: str) -> "pd.DataFrame":
     return read_table(file.read_text(encoding="utf-8"))
 
 
-def read_table(content: str) -> "pd.DataFrame":
+def read_table(content: str) -> "pandas.DataFrame":
     """The table in the text of a CSV file: types are found once, in whole columns; empty is NaN."""
-    import pandas as pd
+    import pandas
 
-    return pd.read_csv(StringIO(content), keep_default_na=False, na_values=[""], low_memory=False)
+    return pandas.read_csv(
+        StringIO(content), keep_default_na=False, na_values=[""], low_memory=False
+    )
 
 
 def _torchvision():

@@ -21,7 +21,7 @@ def loss(
         model: the network; its own weights do not matter.
         x: (batch, channels, height, width).
         y: (batch,) class ids or (batch, classes) probabilities.
-        masks: {name: (batch, *features)}; a missing one is all ones.
+        masks: `{name: (batch, *features)}`; a missing one is all ones.
 
     Raises ValueError for a mask that the model does not have.
     """
@@ -53,7 +53,7 @@ def share(
         model: a classifier; device and dtype follow it and the batch, which must agree.
         batch: the client's images in [0, 1] and labels.
         generator: on the CPU; draws one mask per image for every dropout layer with p > 0.
-        masks: {name: (batch, *features)} instead, for a caller who drew them and keeps them, as in
+        masks: `{name: (batch, *features)}` instead, for a caller who drew them and keeps them, as in
             `masks = models.draw_masks(model, len(batch.x), generator)`.
 
     Raises ValueError for images outside [0, 1] or of a shape or dtype that the model does not take,

@@ -25,7 +25,7 @@ class Dropout(nn.Module):
         self.register_buffer("mask", torch.ones(features), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x times the mask; x: (batch, *features), mask: (*features) or (batch, *features)."""
+        """x times the mask; x: `(batch, *features)`, mask: the same, or `(*features)`."""
         return x * self.mask
 
     def extra_repr(self) -> str:
@@ -52,7 +52,7 @@ def active_dropouts(model: nn.Module) -> dict[str, Dropout]:
 
 
 def draw_masks(model: nn.Module, batch: int, generator: Generator | None) -> dict[str, Tensor]:
-    """One fresh mask per image and dropout layer, {name: (batch, *features)} of 0 and 1/(1 − p).
+    """One fresh mask per image and dropout layer, `{name: (batch, *features)}` of 0 and 1/(1 − p).
 
     Drawn on the CPU from `generator`, then moved to the layer's device. Layers with p = 0 get no
     mask. Raises ValueError if a mask must be drawn and no generator came.
