@@ -53,8 +53,8 @@ def share(
         model: a classifier; device and dtype follow it and the batch, which must agree.
         batch: the client's images in [0, 1] and labels.
         generator: on the CPU; draws one mask per image for every dropout layer with p > 0.
-        masks: `{name: (batch, *features)}` instead, for a caller who drew them and keeps them, as
-            in `masks = models.draw_masks(model, len(batch.x), generator)`.
+        masks: `{name: (batch, *features)}` instead, for a caller who drew and keeps them, as in
+            `masks = models.draw_masks(model, len(batch.x), generator)`.
 
     Raises ValueError for images outside [0, 1] or of a shape or dtype that the model does not take,
     labels out of range, dropout without a generator, a generator beside masks, masks that do not

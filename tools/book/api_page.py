@@ -28,10 +28,10 @@ def keep_colon(
     """Connected to autodoc-process-docstring, before napoleon.
 
     Napoleon takes what stands before a colon in the first line of a value's docstring for its type.
-    An empty first line has no colon.
+    An empty comment as the first line has no colon.
     """
     if what in ("attribute", "data", "property"):
-        lines.insert(0, "")
+        lines[:0] = ["..", ""]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
