@@ -95,7 +95,7 @@ def javascript(root: Path) -> list[Path]:
 
 
 def longer_than(files: dict[Path, str], lines: int) -> list[str]:
-    """Files with more than so many lines."""
+    """The files with more than `lines` lines, each with its number of lines."""
     lengths = {path: len(text.splitlines()) for path, text in files.items()}
     return [f"{path}: {n}" for path, n in lengths.items() if n > lines]
 
