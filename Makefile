@@ -110,7 +110,7 @@ format: $(READY) ## format and tidy code and notebooks
 	$(BIN)/python tools/book/lint_javascript.py --write
 	$(BIN)/nbstripout notebooks/*.ipynb
 
-repository: $(READY) ## tell every page where it lives: make repository URL=https://github.com/me/dlgutils
+repository: $(READY) ## set the address on every page: make repository URL=https://github.com/me/dlgutils
 	$(BIN)/python tools/set_repository.py "$(URL)"
 
 clean: ## remove what was built, but neither the environment nor the fetched assets

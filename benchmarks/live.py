@@ -1,4 +1,4 @@
-"""How long does a reader of the page wait? The lab's worker, in Chromium, on twelve photographs.
+"""How long do readers of the page wait? The lab's worker, in Chromium, on twelve photographs.
 
 Photograph k has seed k, which draws weights and mask; every run has a new worker, and its clock
 starts before that. The errors are those of the pictures that the worker shows, at most one in
@@ -90,7 +90,7 @@ class Run(NamedTuple):
 
 
 def watched(page: Page, case: Case, k: int) -> Run:
-    """The attack of a case on photograph k."""
+    """What the page shows of the attack of a case on photograph k."""
     x, y = data.photos()
     label = int(y[k])
     settings = {
@@ -126,12 +126,12 @@ def row(case: Case, runs: Sequence[Run]) -> tuple[str, ...]:
         case.weights,
         f"{case.rate:g}",
         str(case.steps),
-        rate([run.recovered for run in runs]),
-        spread([run.evaluations for run in there], "{:.0f}"),
-        spread([run.seconds for run in there], "{:.2f}"),
+        success_rate([run.recovered for run in runs]),
+        median_and_worst([run.evaluations for run in there], "{:.0f}"),
+        median_and_worst([run.seconds for run in there], "{:.2f}"),
         f"{median(run.speed for run in runs):.0f}",
-        rate([run.label for run in runs]),
-        rate(masks) if masks else "–",
+        success_rate([run.label for run in runs]),
+        success_rate(masks) if masks else "–",
     )
 
 
@@ -141,13 +141,13 @@ def rows(page: Page, cases: Sequence[Case], photos: int) -> Iterator[tuple[str, 
         yield row(case, [watched(page, case, k) for k in range(photos)])
 
 
-def rate(successes: Sequence[bool]) -> str:
-    """How many of them, with an interval."""
+def success_rate(successes: Sequence[bool]) -> str:
+    """How many of them are true, with an interval."""
     return str(metrics.success_rate(torch.tensor(successes)))
 
 
-def spread(values: Sequence[float], style: str) -> str:
-    """The median, and the largest in brackets."""
+def median_and_worst(values: Sequence[float], style: str) -> str:
+    """The median, and the largest value in brackets, formatted as "{:.2f}", for example."""
     if not values:
         return "–"
     return f"{style.format(median(values))} ({style.format(max(values))})"

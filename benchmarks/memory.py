@@ -1,4 +1,4 @@
-"""How much memory do more runs need? Each measured in a process of its own, on Linux."""
+"""How much more memory do more runs need? Each peak comes from a process of its own, on Linux."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ print(next(line.split()[1] for line in lines if "VmHWM" in line))
 
 
 def peak(runs: int) -> float:
-    """Megabytes that a process of its own needed at most."""
+    """The peak memory, in megabytes, of a process that attacks so many runs; 0: it only imports."""
     command = [sys.executable, "-c", PEAK, str(runs)]
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
     return int(ended.stdout) / 1024

@@ -1,6 +1,6 @@
 """The public reference loop of iDLG, written anew from its published description.
 
-One image, one thread, eager autograd.
+It takes one image at a time, with eager autograd.
 """
 
 from collections.abc import Iterator

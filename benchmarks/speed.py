@@ -47,12 +47,7 @@ Rows = Iterable[Sequence[object]]
 """What `table` prints."""
 
 
-def rounds(
-    runs: int,
-    size: int,
-    batch: int,
-    device: str,
-) -> tuple[nn.Module, list[du.Shared]]:
+def rounds(runs: int, size: int, batch: int, device: str) -> tuple[nn.Module, list[du.Shared]]:
     """A LeNet with PyTorch's initialisation, and what its clients share of photographs.
 
     Args:
@@ -76,7 +71,7 @@ def rounds(
 
 
 def attack(model: nn.Module, shared: Sequence[du.Shared], steps: int) -> du.Result:
-    """All rounds in one call."""
+    """The result of DLG on all rounds in one call."""
     return du.invert(
         model,
         shared,
@@ -89,7 +84,7 @@ def attack(model: nn.Module, shared: Sequence[du.Shared], steps: int) -> du.Resu
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Median over a few repetitions, once the device is at rest."""
+    """The median time of a few repetitions, each until the device has finished."""
     times = []
     for _ in range(REPEATS):
         start = time.perf_counter()
@@ -115,9 +110,9 @@ def ours(runs: int, device: str, size: int = 32, batch: int = 1) -> float:
 
 
 def theirs() -> float:
-    """Milliseconds per evaluation of the reference loop, over its first 100 or so.
+    """Milliseconds per evaluation of the reference loop, over about its first 100.
 
-    On wide weights, where it goes on.
+    On wide weights, where it does not stand still.
     """
     (one,) = recovery.draw_rounds(WIDE, 1)
     times = []
@@ -133,19 +128,14 @@ def theirs() -> float:
 
 
 def recovered(setting: recovery.Setting, device: str) -> tuple[int, float]:
-    """How many of the images ours recovers in one call, and in how many seconds."""
+    """How many of OURS images the library recovers in one call, and in how many seconds."""
     drawn = recovery.draw_rounds(setting, OURS)
     model = drawn[0].model.to(device)
     shared = [to(one.shared, device) for one in drawn]
     truth = torch.stack([one.secret.x for one in drawn])
     begin = time.perf_counter()
     result = du.invert(
-        model,
-        shared,
-        setting.attack,
-        seeds=range(OURS),
-        steps=setting.looks[0],
-        frames=1,
+        model, shared, setting.attack, seeds=range(OURS), steps=setting.looks[0], frames=1
     )
     mse = metrics.mse(result.x.cpu(), truth)
     found = int((mse < SUCCESS).sum())
@@ -153,9 +143,9 @@ def recovered(setting: recovery.Setting, device: str) -> tuple[int, float]:
 
 
 def recovered_by_reference(setting: recovery.Setting) -> tuple[int, float]:
-    """The same for the reference loop.
+    """The same for the reference loop, image by image.
 
-    Its clock stops as soon as an image is there, which is more than an attacker can do.
+    An image ends as soon as it is recovered, which no attacker could know.
     """
     drawn = recovery.draw_rounds(setting, THEIRS)
     model = drawn[0].model

@@ -1,8 +1,8 @@
 """dlgutils: the helper library of the book *Gradients Leak*.
 
 `share` is one honest round of federated learning; `invert` attacks what it shared. The rest lives
-in
-modules: `data`, `models`, `attacks`, `metrics`, and the wings `federated`, `analytic`, `matching`.
+in modules: `data`, `models`, `attacks`, `metrics`, and the wings `federated`, `analytic`, and
+`matching`.
 """
 
 from dlgutils import analytic, attacks, data, federated, metrics, models

@@ -20,17 +20,13 @@ def infer_label(_: nn.Module, shared: Shared) -> Guess:
     return Guess(y=labels.read(shared))
 
 
-def fresh_masks(
-    model: nn.Module,
-    shared: Shared,
-    generator: Generator | None,
-) -> Guess:
-    """New dropout masks, as a client draws them."""
+def fresh_masks(model: nn.Module, shared: Shared, generator: Generator | None) -> Guess:
+    """Fresh dropout masks, drawn as the client draws its own."""
     return Guess(masks=models.draw_masks(model, shared.x_shape[0], generator))
 
 
 def scale_masks(model: nn.Module, guess: Guess) -> Guess:
-    """Masks of zeros and ones times 1/(1 − p), which is what dropout keeps a unit with.
+    """The guess with its masks, of zeros and ones, times 1/(1 − p), as dropout scales its own.
 
     A mask that the guess does not have stays all ones.
     """
@@ -42,7 +38,7 @@ def scale_masks(model: nn.Module, guess: Guess) -> Guess:
 
 
 def smooth(guess: Guess) -> Tensor:
-    """A prior: total variation of the images, times 1e-5."""
+    """A prior: the total variation of the images, times 1e-5. A scalar."""
     return 1e-5 * objectives.total_variation(guess.x)
 
 
@@ -115,8 +111,9 @@ idlg_fresh_masks = replace(
 )
 """iDLG against a network with dropout, by an attacker who drops units too, anew each time.
 
-The objective is another function each time, so a line search would compare apples with pears; hence
-Adam, which was made for noisy slopes and finds the image without dropout too, only more slowly.
+The objective is another function at every evaluation, so a line search would compare values of
+different functions; hence Adam, which was made for noisy slopes. Without dropout it finds the image
+too, only more slowly.
 """
 
 mask_reading = reading_masks(idlg)
@@ -147,9 +144,9 @@ dia = replace(
 )
 """The Dropout Inversion Attack: image and masks are optimised together.
 
-Source: Scheliga, Mäder & Seeland 2023, arXiv:2208.06163. Masks start as random ones of the model's
-rate, stay in [0, 1] and are drawn to the right mean by 1e-4 of their deviation. For dropout that
-cannot be read, inside a network's body; where `mask_reading` works, it needs less. Differences to
-the public code: those of `inverting`; the signs are taken of the masks' slope too; the deviation is
-that of the scaled masks.
+Source: Scheliga, Mäder & Seeland 2023, arXiv:2208.06163. Masks start at random, with the model's
+rate, stay in [0, 1], and are pulled towards the right mean by 1e-4 of their deviation. For dropout
+that cannot be read, inside a network's body; where `mask_reading` works, it needs less. Differences
+to the public code: those of `inverting`; the signs are taken of the masks' slope too; the deviation
+is that of the scaled masks.
 """

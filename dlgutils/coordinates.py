@@ -1,4 +1,4 @@
-"""Coordinates for the unknown images: the same problem stretched, which decides the speed."""
+"""Coordinates of the unknown images, which decide how fast an optimiser finds them."""
 
 import math
 from functools import cache

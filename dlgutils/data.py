@@ -62,7 +62,7 @@ def photos(*names: str, size: int = 32, crop: int = 0) -> Batch:
 def fruits() -> Batch:
     """All 1 393 photographs of fruit in shops: x (1393, 3, 32, 32), y their class ids 0 … 13.
 
-    Source: Grocery Store Dataset (Klasson, Zhang & Kjellström 2019), MIT licence.
+    Source: Klasson, Zhang & Kjellström 2019, arXiv:1901.00711, MIT licence.
     """
     arrays = _arrays("fruits32")
     return _batch(arrays["images"], arrays["labels"])
@@ -91,16 +91,16 @@ def class_names(dataset: str) -> tuple[str, ...]:
 
 
 def torchvision_set(name: str, root: str | Path, *, train: bool = False) -> Batch:
-    """A whole data set of torchvision as one batch.
+    """A whole data set of torchvision: x (n, channels, height, width) in [0, 1], y (n,) class ids.
 
-    It has x, (n, channels, height, width) in [0, 1], and y, (n,). torchvision checks the archives;
-    the unpacked files of MNIST and FashionMNIST, which it does not check again, are checked here.
+    torchvision checks the archives; the unpacked files of MNIST and FashionMNIST, which it does not
+    check again, are checked here.
 
     name: MNIST, FashionMNIST, CIFAR10, CIFAR100 or SVHN. root: the folder to which the set is
     downloaded if it is not there. train: the training images instead of the test images.
 
     Raises ValueError for another name, ImportError if torchvision cannot be loaded, ConnectionError
-    if the download fails, and OSError for damaged files. Other images never come instead.
+    if the download fails, and OSError for damaged files. It never returns other images instead.
     """
     if name not in _TORCHVISION:
         raise ValueError(
@@ -134,7 +134,7 @@ def table(name: str) -> "pandas.DataFrame":
     files = [Path(file.name) for file in folder.iterdir()]
     names = sorted(file.stem for file in files if file.suffix == ".csv")
     if name not in names:
-        raise ValueError(f"no stored table is called {name!r}; there are {', '.join(names)}")
+        raise ValueError(f"no committed table is called {name!r}; there are {', '.join(names)}")
     file = folder / f"{name}.csv"
     return read_table(file.read_text(encoding="utf-8"))
 
@@ -144,10 +144,7 @@ def read_table(content: str) -> "pandas.DataFrame":
     import pandas
 
     return pandas.read_csv(
-        StringIO(content),
-        keep_default_na=False,
-        na_values=[""],
-        low_memory=False,
+        StringIO(content), keep_default_na=False, na_values=[""], low_memory=False
     )
 
 

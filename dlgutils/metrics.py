@@ -3,8 +3,8 @@
 Images are in [0, 1] and scored one by one: a reconstruction of shape (..., channels, height, width)
 against a truth that expands to it gives (...) numbers. So a result's x, (runs, batch, ...), and a
 batch's x, (batch, ...), give (runs, batch). A truth that has runs where the result has images is
-refused, never spread over them. Reconstructions are clipped to [0, 1] first only where a docstring
-says so.
+refused, never broadcast. Reconstructions are clipped to [0, 1] first only where a docstring says
+so.
 """
 
 from typing import NamedTuple
@@ -49,7 +49,7 @@ def ssim(x: Tensor, truth: Tensor) -> Tensor:
 
 
 def label_accuracy(y: Tensor, truth: Tensor) -> Tensor:
-    """The share of right labels of each run, (runs,), in [0, 1].
+    """The share of correct labels in each run, (runs,), in [0, 1].
 
     y: (runs, batch). truth: (batch,) or (runs, batch).
     """
@@ -60,9 +60,9 @@ def label_accuracy(y: Tensor, truth: Tensor) -> Tensor:
 def align(x: Tensor, truth: Tensor) -> Tensor:
     """The images of one batch, (batch, ...), in the order of the truth, (batch, ...).
 
-    The order is the one with the least sum of squared errors (the Hungarian method, by scipy),
-    since a gradient does not say which image came first. Raises ValueError for batches of different
-    shapes.
+    The order is the one with the least sum of squared errors, since a gradient does not show which
+    image came first (the Hungarian method, Kuhn 1955, doi:10.1002/nav.3800020109; by scipy). Raises
+    ValueError for batches of different shapes.
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -108,9 +108,10 @@ class Rate(NamedTuple):
 
 
 def success_rate(success: Tensor, confidence: float = 0.95) -> Rate:
-    """How many of `success` are true, with the Wilson score interval (Wilson 1927).
+    """How many of `success` are true, with the Wilson score interval.
 
-    success: a bool tensor of any shape. Raises ValueError for another dtype, or no entries.
+    success: a bool tensor of any shape. confidence: of the interval, in (0, 1). Raises ValueError
+    for another dtype, or no entries. Source: Wilson 1927, doi:10.1080/01621459.1927.10502953.
     """
     from scipy.stats import binomtest
 
@@ -122,12 +123,7 @@ def success_rate(success: Tensor, confidence: float = 0.95) -> Rate:
     successes = int(success.sum())
     test = binomtest(successes, total)
     interval = test.proportion_ci(confidence, method="wilson")
-    return Rate(
-        successes,
-        total,
-        low=float(interval.low),
-        high=float(interval.high),
-    )
+    return Rate(successes, total, low=float(interval.low), high=float(interval.high))
 
 
 def _expand_images(truth: Tensor, x: Tensor) -> Tensor:

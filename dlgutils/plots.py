@@ -1,4 +1,4 @@
-"""Pictures of results.
+"""Still pictures of results.
 
 Every function draws on the axes given, or on new ones, and returns them. None calls `plt.show()`.
 """
@@ -17,9 +17,7 @@ from dlgutils.types import Result
 
 
 def images(
-    x: Tensor,
-    titles: Sequence[object] = (),
-    axes: Sequence[Axes] | None = None,
+    x: Tensor, titles: Sequence[object] = (), axes: Sequence[Axes] | None = None
 ) -> np.ndarray:
     """Pictures side by side: the n axes that they are drawn on.
 
@@ -103,15 +101,11 @@ def rmse(
 
 
 def _new_axes(n: int) -> np.ndarray:
-    """n axes in as few rows as hold six pictures each: a size at which a page shows them well."""
+    """n axes in as few rows as hold six pictures each: the page shows them well at this size."""
     rows = math.ceil(n / 6)
     columns = math.ceil(n / rows)
     _, grid = plt.subplots(
-        rows,
-        columns,
-        figsize=(1.3 * columns, 1.6 * rows),
-        layout="constrained",
-        squeeze=False,
+        rows, columns, figsize=(1.3 * columns, 1.6 * rows), layout="constrained", squeeze=False
     )
     axes = grid.flat
     for ax in axes[n:]:
@@ -130,12 +124,7 @@ def _curve(ax: Axes, name: str, steps: Tensor, values: Tensor) -> None:
     middle = values.median(1).values
     (line,) = ax.plot(steps, middle, label=name)
     ax.fill_between(
-        steps,
-        values.amin(1),
-        values.amax(1),
-        color=line.get_color(),
-        alpha=0.15,
-        linewidth=0,
+        steps, values.amin(1), values.amax(1), color=line.get_color(), alpha=0.15, linewidth=0
     )
 
 

@@ -94,7 +94,7 @@ class Optimizer(NamedTuple):
     settings: Mapping[str, float | bool | tuple | None] = MappingProxyType({})  # {"lr": 0.1, …}
 
     def __hash__(self) -> int:
-        """That of the functions, which belong to the settings: a mapping has no hash."""
+        """The hash of name and functions, which follow from the settings: a mapping has no hash."""
         return hash((self.name, self.init, self.update))
 
     def __deepcopy__(self, _: dict) -> "Optimizer":
@@ -103,10 +103,10 @@ class Optimizer(NamedTuple):
 
 
 class Transform(NamedTuple):
-    """Unknowns instead of pixels: `encode` takes images to them, `decode` takes them back.
+    """Unknowns instead of pixels: `encode` turns images into them, `decode` turns them back.
 
     Each undoes the other; both take and return (batch, channels, height, width). The matching loss
-    is the same function of the image, but an optimiser started at the same image takes another
+    is the same function of the image, but an optimiser that starts at the same image takes another
     path.
     """
 

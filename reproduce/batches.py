@@ -1,4 +1,4 @@
-"""What of the images of a batch comes back, by dropout and by what the attacker knows?
+"""How much of a batch's images comes back, by dropout and by what the attacker knows?
 
 Round k has seed k, which draws photographs, labels, the weights of a sigmoid LeNet (PyTorch's
 default) and masks. All attackers are given the labels; images are matched with the truth by the
@@ -20,7 +20,7 @@ import dlgutils as du
 from dlgutils import attacks, federated, metrics, models
 from dlgutils.analytic import masks, separation
 from dlgutils.types import Guess
-from reproduce.rounds import pool
+from reproduce.inputs import all_images
 from reproduce.tables import COMMITTED, write_table
 
 COLUMNS = (
@@ -48,7 +48,7 @@ KINDS = {
 def honest_round(batch: int, p: float, seed: int) -> federated.Round:
     """The round of one seed."""
     generator = Generator().manual_seed(seed)
-    photos = pool("photos").x
+    photos = all_images("photos").x
     order = torch.randperm(len(photos), generator=generator)
     x = photos[order[:batch]]
     y = torch.randint(12, (batch,), generator=generator)
@@ -56,7 +56,7 @@ def honest_round(batch: int, p: float, seed: int) -> federated.Round:
 
 
 def certain_reading(model: nn.Module, shared: du.Shared) -> masks.Reading:
-    """The reading of a batch that comes apart."""
+    """The reading of a batch; AssertionError with the reason if it does not come apart."""
     found = separation.separate(model, shared)
     assert found.reading, found.reason
     return found.reading
@@ -123,7 +123,14 @@ def reconstruct_with_features(rounds: Sequence[federated.Round], steps: int) -> 
 
 
 def row(knows: str, batch: int, seeds: Sequence[int], steps: int) -> dict[str, object]:
-    """What came of all rounds of one attacker and batch size, a round for each seed."""
+    """The row of one attacker and batch size, {column: value}.
+
+    Args:
+        knows: what the attacker knows, a key of KINDS.
+        batch: the number of images.
+        seeds: of the rounds.
+        steps: evaluations of the matching loss.
+    """
     p = KINDS[knows]
     rounds = [honest_round(batch, p, seed) for seed in seeds]
     found = reconstruct(knows, rounds, steps)

@@ -19,7 +19,7 @@ import dlgutils as du
 from dlgutils import attacks, data, federated, metrics, models, sweeps
 from dlgutils.analytic import closed_form
 from dlgutils.types import Guess
-from reproduce.rounds import INITIALISERS
+from reproduce.inputs import INITIALISERS
 
 ACTIVATIONS = {"sigmoid": nn.Sigmoid, "ReLU": nn.ReLU}
 IMAGES = list(data.class_names("photos"))
@@ -50,7 +50,7 @@ FOLDER = Path("_build/closed_form")
 
 
 def trial(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One honest round and one solution a cell."""
+    """The errors of one honest round for each cell, a row each."""
     torch.set_num_threads(1)
     return [solve(**cell) for cell in cells]
 

@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 
 import dlgutils as du
 from dlgutils import attacks, federated, metrics, models, sweeps
-from reproduce.rounds import INITIALISERS, only, pool
+from reproduce.inputs import INITIALISERS, all_images, one_image
 from reproduce.tables import COMMITTED
 
 IMAGES = range(20)
@@ -58,12 +58,7 @@ def trial(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             shared.append(one.shared)
             seeds.append(1000 * restart + cell["image"])
     result = du.invert(
-        rounds[0].model,
-        shared,
-        ATTACKERS[name],
-        seeds=seeds,
-        steps=STEPS[rate],
-        progress=True,
+        rounds[0].model, shared, ATTACKERS[name], seeds=seeds, steps=STEPS[rate], progress=True
     )
     best = result.best_loss.view(-1, restarts).argmin(1).tolist()
     rows = []
@@ -77,7 +72,7 @@ def honest_round(image: int, rate: float, init: str) -> federated.Round:
     """The round of one photograph, whose number is the seed."""
     generator = Generator().manual_seed(image)
     model = models.lenet(dropout=rate)
-    secret = only(pool("photos"), image)
+    secret = one_image(all_images("photos"), image)
     return federated.honest(model, secret, generator, init=INITIALISERS[init])
 
 
@@ -99,7 +94,7 @@ def row(result: du.Result, truth: Tensor) -> dict[str, Any]:
 def summary(table: pd.DataFrame) -> pd.DataFrame:
     """The curves of all settings: five quantiles of the RMSE over the images.
 
-    Beside them stand how many images are recognisable at the end, and the iterations.
+    Other columns: how many images are recognisable at the end, and the median of the iterations.
     """
     rows = []
     for setting, runs in table.groupby(SETTING, sort=False):
@@ -112,14 +107,14 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         curves = runs.filter(like="rmse after").dropna(axis=1, how="all")
         for column, values in curves.items():
             step = int(str(column).removeprefix("rmse after "))
-            rows.append({**names, "evaluation": step, **spread(values), **ends})
+            rows.append({**names, "evaluation": step, **quantiles(values), **ends})
     return pd.DataFrame(rows)
 
 
-def spread(values: pd.Series) -> dict[str, float]:
+def quantiles(values: pd.Series) -> dict[str, float]:
     """Five quantiles, {column: value}."""
-    quantiles = values.quantile(list(QUANTILES.values())).round(6)
-    return dict(zip(QUANTILES, quantiles.tolist(), strict=True))
+    numbers = values.quantile(list(QUANTILES.values())).round(6)
+    return dict(zip(QUANTILES, numbers.tolist(), strict=True))
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 import dlgutils as du
 from dlgutils import attacks, data, federated, metrics, models
 from dlgutils.analytic import masks
-from reproduce.rounds import only, pool
+from reproduce.inputs import all_images, one_image
 from reproduce.tables import print_table
 
 HEAD = (
@@ -34,7 +34,7 @@ RATES = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
 class Setting(NamedTuple):
-    """One network, one attack, and after how many evaluations to look."""
+    """One network, one attack, and after how many evaluations its images are scored."""
 
     images: str
     initialise: Callable[[nn.Module, Generator], nn.Module]
@@ -43,7 +43,7 @@ class Setting(NamedTuple):
     runs: int = 120
     dropout: float = 0.0
     activation: type[nn.Module] = nn.Sigmoid
-    sharpness: tuple[float, ...] = ()  # of rounded corners, by stage; the stages share evaluations
+    sharpness: tuple[float, ...] = ()  # of `smooth_relu`, by stage; stages share the evaluations
 
     @property
     def network(self) -> str:
@@ -73,9 +73,7 @@ def settings() -> Iterator[Setting]:
 
 
 def sigmoid_settings(
-    images: str,
-    initialise: Callable[[nn.Module, Generator], nn.Module],
-    looks: tuple[int, ...],
+    images: str, initialise: Callable[[nn.Module, Generator], nn.Module], looks: tuple[int, ...]
 ) -> Iterator[Setting]:
     """The rows of the sigmoid network, without dropout and with masks that are read."""
     yield Setting(images, initialise, attacks.idlg, looks)
@@ -88,7 +86,7 @@ def honest_round(setting: Setting, seed: int, everything: du.Batch) -> federated
     """The round of one seed, on an image drawn from `everything`."""
     generator = Generator().manual_seed(seed)
     k = int(torch.randint(len(everything.x), (), generator=generator))
-    secret = only(everything, k)
+    secret = one_image(everything, k)
     model = models.lenet(
         tuple(secret.x.shape[1:]),
         classes=max(10, len(data.class_names(setting.images))),
@@ -100,7 +98,7 @@ def honest_round(setting: Setting, seed: int, everything: du.Batch) -> federated
 
 def draw_rounds(setting: Setting, runs: int) -> list[federated.Round]:
     """The rounds of seeds 0, 1, …"""
-    everything = pool(setting.images)
+    everything = all_images(setting.images)
     return [honest_round(setting, seed, everything) for seed in range(runs)]
 
 
@@ -133,6 +131,12 @@ def recover(
     """The last result of an attack in stages, of which there is usually one.
 
     Each stage starts from the images of the one before.
+
+    Args:
+        setting: the attack, and the sharpness of the corners at each stage.
+        model: the network that the clients trained.
+        shared: what they shared.
+        steps: evaluations of all stages together.
     """
     stages = [model]
     if setting.sharpness:

@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 import dlgutils as du
 from dlgutils import federated, models
 from dlgutils.analytic import masks, separation
-from reproduce.rounds import pool
+from reproduce.inputs import all_images
 from reproduce.tables import COMMITTED, write_table
 
 COLUMNS = (
@@ -143,7 +143,7 @@ def count_rounds(cell: Cell) -> int:
 
 
 def row(cell: Cell, images: Tensor) -> dict[str, object]:
-    """What came of all rounds of a cell."""
+    """The row of a cell, {column: value}: counts over all of its rounds, and the median time."""
     certified, right, simpler, seconds = [], [], [], []
     for seed in range(count_rounds(cell)):
         one = honest_round(cell, seed, images)
@@ -166,7 +166,7 @@ def row(cell: Cell, images: Tensor) -> dict[str, object]:
 
 def rows() -> Iterator[dict[str, object]]:
     """All rows of the table, with a progress bar."""
-    images = torch.cat([pool("photos").x, pool("fruits").x])
+    images = torch.cat([all_images("photos").x, all_images("fruits").x])
     for cell in tqdm(list(cells()), desc="separation"):
         yield row(cell, images)
 

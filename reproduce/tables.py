@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 import dlgutils
 
 COMMITTED = Path(dlgutils.__file__).parent / "tables"
-"""Where the tables lie that the library and the book are published with."""
+"""The folder of the tables that the library comes with."""
 
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -70,8 +70,8 @@ def measure(root: Path) -> dict[str, Measure]:
     scripts = {path: path.read_text(encoding="utf-8") for path in javascript(root)}
     trees = {path: ast.parse(text) for path, text in python.items()}
     places = {
-        "modules over 250 lines": longer_than(python, 250),
-        "modules over 200 lines": longer_than(python, 200),
+        "modules over 250 lines": longer_than({**python, **scripts}, 250),
+        "modules over 200 lines": longer_than({**python, **scripts}, 200),
         "Python functions over 35 lines": long_functions(trees),
         "JavaScript functions over 35 lines": long_scripts(scripts),
         "nested comprehensions": nested_comprehensions(trees),
@@ -99,7 +99,7 @@ def javascript(root: Path) -> list[Path]:
 
 
 def longer_than(files: dict[Path, str], lines: int) -> list[str]:
-    """Files with more than so many lines."""
+    """The files with more than `lines` lines, each with its number of lines."""
     lengths = {path: len(text.splitlines()) for path, text in files.items()}
     return [f"{path}: {n}" for path, n in lengths.items() if n > lines]
 

@@ -1,4 +1,4 @@
-"""Tell the book where it lives: python tools/set_repository.py https://github.com/me/dlgutils
+"""Set the address of the book: python tools/set_repository.py https://github.com/me/dlgutils
 
 `repository: url:` in _config.yml is the source; badges, Colab links and bootstrap cells repeat it.
 """

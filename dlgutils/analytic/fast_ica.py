@@ -5,10 +5,11 @@ mean zero and to the identity as covariance. If the rows have variance one, they
 orthogonal w. A step replaces each row w of it by E[z g(w·z)] − E[g'(w·z)] w, and all of them by the
 nearest orthogonal matrix; it stays where the rows of w @ z are independent, and converges fast.
 
-The best g is the slope of a row's log-density: here that of two bells, one at "zero" and one at
-"not zero", whose places follow from mean zero, variance one, and the probability of a zero. The
-slope is (m(s) − s) / spread², where m(s) is the mean of the two places, weighted by the probability
-of each at s. In the step, −s cancels and 1 / spread² is a common length, so g = m will do.
+The best g is the derivative of a row's log-density. That is taken to be a mixture of two normal
+distributions, one at "zero" and one at "not zero", whose means follow from mean zero, variance one,
+and the probability of a zero. With τ their standard deviation, the derivative is (m(s) − s) / τ²,
+where m(s) is the average of the two means, weighted by the probability of each given s. In the
+step, −s cancels and 1 / τ² is a common factor, so g = m will do.
 
 Dropout draws its masks independently, so the features of a batch's images are such rows, however
 many images there are.
@@ -19,9 +20,9 @@ import math
 import torch
 from torch import Tensor
 
-_SPREAD = 0.8  # of the bells, in standard deviations of the whole row
+_TAU = 0.8  # standard deviation of both normals, in those of the whole row
 _STEPS = 100  # at most; it ends by itself before
-_WORK_EPS = 1e-12  # relative error of the decompositions, which are in double precision
+WORK_EPS = 1e-12  # relative error of the decompositions, which are in double precision
 
 
 def fast_ica(y: Tensor, w: Tensor, rate: float) -> Tensor:
@@ -39,7 +40,7 @@ def fast_ica(y: Tensor, w: Tensor, rate: float) -> Tensor:
     centred = y - mean
     covariance = centred @ centred.T / columns
     variance, axes = torch.linalg.eigh(covariance)
-    floor = _WORK_EPS * variance[-1]
+    floor = WORK_EPS * variance[-1]
     deviation = variance.clamp_min(floor).sqrt()
     whiten = (axes / deviation) @ axes.T
     z = whiten @ centred
@@ -50,11 +51,10 @@ def fast_ica(y: Tensor, w: Tensor, rate: float) -> Tensor:
     prior = math.log((1 - rate) / rate)
     for _ in range(_STEPS):
         beyond = w @ z - middle
-        odds = gap * beyond / _SPREAD**2 + prior
-        is_other = odds.sigmoid()
+        log_odds = gap * beyond / _TAU**2 + prior
+        is_other = log_odds.sigmoid()
         uncertain = is_other * (1 - is_other)
-        slope = uncertain.mean(1, keepdim=True)
-        slope = (gap / _SPREAD) ** 2 * slope
+        slope = (gap / _TAU) ** 2 * uncertain.mean(1, keepdim=True)
         g = zero + gap * is_other
         step = g @ z.T / columns - slope * w
         u, _, v = torch.linalg.svd(step)

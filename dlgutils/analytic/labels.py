@@ -1,8 +1,8 @@
 """What cross-entropy gives away before any optimisation: the label of a single image.
 
 With logits z and one image of class y, ∂loss/∂z = softmax(z) − onehot(y) = δ: negative at y and
-nowhere else. Softmax and one-hot both sum to one, so δ sums to zero, which tells it from most other
-vectors with one negative entry.
+nowhere else. Softmax and one-hot both sum to one, so δ sums to zero, unlike most other vectors with
+one negative entry.
 
 A linear classifier z = W h + b passes δ on. Its bias has the gradient ∂loss/∂b = δ, whatever the
 features h are. Row i of ∂loss/∂W is δ_i h, so the sum of that row is δ_i Σh: it has the sign of δ_i
@@ -30,8 +30,8 @@ def read(shared: Shared) -> Tensor:
 def by_sign(shared: Shared) -> Tensor:
     """The label of one image from the sign of the classifier's bias gradient: (1,), int64.
 
-    There is no condition on the features. The classifier is the model's last layer, as in
-    `named_parameters()`. Zhao et al. state the rule, and read it off the weights.
+    The features may be anything. The classifier is the model's last layer, as in
+    `named_parameters()`. Zhao et al. state the rule, and read the signs off the weights.
 
     Raises ValueError for a batch of several images, a classifier without bias, a gradient without
     exactly one negative entry (smoothed labels, another loss, added noise), and one whose entries
@@ -44,7 +44,7 @@ def by_sign(shared: Shared) -> Tensor:
 def by_row_sum(shared: Shared) -> Tensor:
     """The label of one image from the row sums of the classifier's weight gradient: (1,), int64.
 
-    The signs are those of δ only if the sum of the features is positive. The rule is that of the
+    The signs are those of δ only if the sum of the features is positive. This is the rule in the
     public code of iDLG.
 
     Raises ValueError as `by_sign` does. If the sum of the features is negative, the signs are

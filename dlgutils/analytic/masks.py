@@ -16,7 +16,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from dlgutils import models
-from dlgutils.analytic import labels, one_image
+from dlgutils.analytic import labels, rank_one
 from dlgutils.federated import checks
 from dlgutils.models.modules import observe
 from dlgutils.types import Shared, Tensors
@@ -32,7 +32,7 @@ class Reading(NamedTuple):
 
 
 def read(model: nn.Module, shared: Shared, *, noise: float = 0.0) -> Reading:
-    """Label, features and dropout masks of a single image, read off its gradient: batch 1.
+    """Label, features and dropout masks of one image, read off its gradient: batch 1.
 
     The masks are those of all `models.Dropout` layers with p > 0, each from the zero columns of the
     linear layer that gets its output; they equal the client's except at units that were zero
@@ -62,17 +62,17 @@ def read_unchecked(model: nn.Module, shared: Shared, noise: float) -> Reading:
     _check_readable(shared, hidden=[name for name in dropouts if name not in layers])
     weight, bias = shared.classifier
     if noise:
-        gradient = one_image.project(model, shared, noise)
+        gradient = rank_one.project(model, shared, noise)
         shared = replace(shared, gradient=gradient)
     y = labels.read_unchecked(shared)
-    delta = shared.gradient[bias] if bias else one_image.delta_without_bias(shared, y)
+    delta = shared.gradient[bias] if bias else rank_one.delta_without_bias(shared, y)
     masks = {}
     for name, linear in layers.items():
         gradient = shared.gradient[linear]
-        one_image.check(linear, gradient)
+        rank_one.check(linear, gradient)
         kept = gradient.any(0).to(delta)
         masks[name] = kept[None] / (1 - dropouts[name].p)
-    one_image.check(weight, shared.gradient[weight])
+    rank_one.check(weight, shared.gradient[weight])
     features = delta @ shared.gradient[weight] / (delta @ delta)
     return Reading(y, delta[None], features[None], masks)
 
@@ -86,7 +86,7 @@ def check_noise(noise: float) -> None:
 
 
 def linear_after(model: nn.Module, x_shape: tuple[int, ...]) -> dict[str, str]:
-    """Which weight the output of each dropout layer is multiplied with: {mask: weight}, by name.
+    """The weight by which the output of each dropout layer is multiplied: {mask: weight}, by name.
 
     x_shape: (batch, channels, height, width). Only layers with p > 0 are listed, and only those
     whose output enters a linear layer as it is; a forward pass of one zero image finds them.

@@ -34,8 +34,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from dlgutils import models
-from dlgutils.analytic import reasons
-from dlgutils.analytic.last_layer import last_layer
+from dlgutils.analytic.classifier import join_bias
 from dlgutils.analytic.masks import Reading, linear_after
 from dlgutils.analytic.sparse_rows import RowSpace, find_sparse, row_space
 from dlgutils.federated import checks
@@ -79,23 +78,20 @@ def separate(model: nn.Module, shared: Shared) -> Separation:
             f"{weight} has no bias, and only the gradient of a bias shows how long each δ is; "
             "ask for one image a round and use masks.read"
         )
-    layer = last_layer(shared, weight, bias)
-    rank, rows = row_space(layer.gradient, batch)
+    classifier = join_bias(shared, weight, bias)
+    rank, rows = row_space(classifier.gradient, batch)
     if rank != batch:
-        reason = reasons.wrong_rank(rank, batch, shared.classes)
-        return Separation(None, 0, math.nan, reason)
+        return Separation(None, 0, math.nan, _wrong_rank(rank, batch, shared.classes))
     name, rate = _dropout_before(model, shared, weight)
     w = _find_images(rows, rate or _ZEROS_OF_RELUS)
     found = len(w)
     if found < batch:
-        reason = reasons.too_few_zeros(found, batch, rate)
-        return Separation(None, found, math.nan, reason)
-    inputs, y = layer.read(rows, w)
-    delta = layer.delta(inputs, y)
-    residual = layer.residual(inputs, delta)
+        return Separation(None, found, math.nan, _too_few_zeros(found, batch, rate))
+    inputs, y = classifier.read(rows, w)
+    delta = classifier.delta(inputs, y)
+    residual = classifier.residual(inputs, delta)
     if not residual <= 100 * rows.eps:
-        reason = reasons.another_gradient(residual, batch)
-        return Separation(None, 0, residual, reason)
+        return Separation(None, 0, residual, _another_gradient(residual, batch))
     features = inputs[:, :-1].to(shared.like)
     masks = {}
     if name:
@@ -121,3 +117,40 @@ def _find_images(rows: RowSpace, rate: float) -> Tensor:
     seen[-1] = False  # the column of the bias has no zeros
     of_the_others = (rate - by_all) / (1 - by_all)
     return find_sparse(rows.select(seen), of_the_others)
+
+
+def _wrong_rank(rank: int, batch: int, classes: int) -> str:
+    """The reason if the rank of the gradient is not the number of images."""
+    if rank > batch:
+        return (
+            f"the gradient has rank {rank}, that of {batch} images has at most {batch}: noise, "
+            "or the loss is not a mean over the batch"
+        )
+    if batch >= classes:
+        return (
+            f"{batch} images have {batch} δ, but with {classes} classes only {classes - 1} of "
+            "them can be independent"
+        )
+    return (
+        f"only {rank} of the {batch} δ are independent to rounding: an image came twice, or is "
+        "already classified too well to leave a trace"
+    )
+
+
+def _too_few_zeros(found: int, batch: int, rate: float) -> str:
+    """The reason if the search found too few images; rate: of dropout, 0 without it."""
+    zeros = "zeros, and there is no dropout to make them"
+    if rate:
+        zeros = f"as many zeros as dropout of {rate:g} makes"
+    return (
+        f"{found} of {batch} images were told apart: "
+        f"no other combinations of the gradient's rows were found with {zeros}"
+    )
+
+
+def _another_gradient(residual: float, batch: int) -> str:
+    """The reason if what was read does not give the gradient back."""
+    return (
+        f"{batch} vectors with many zeros were found, but as features they yield another gradient "
+        f"(relative residual {residual:.0e}): chance, noise, another loss or other weights"
+    )

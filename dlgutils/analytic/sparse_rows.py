@@ -14,7 +14,7 @@ error of the column has a length of about ε g_j. Row k of Vᵀ is u_kᵀ G / s_
 (w / s)ᵀ Uᵀ G, and the error of its entry j is at most ‖w / s‖ ε g_j, since the columns of U are
 orthonormal. An entry below four times this bound counts as zero: the bound is of first order, and G
 itself is a sum that was rounded more than once; 1e-12 is added for the decomposition. A combination
-that leans on weak singular values is known less well.
+is known less well the more it draws on small singular values.
 """
 
 import itertools
@@ -25,11 +25,10 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from dlgutils.analytic.fast_ica import fast_ica
+from dlgutils.analytic.fast_ica import WORK_EPS, fast_ica
 
 _ROWS_TRIED = 200  # first guesses in all; each start of the search has one for every row
 _STEPS = 100  # at most, of an iteration that ends by itself before
-_WORK_EPS = 1e-12  # relative error of the decompositions, which are in double precision
 
 
 class RowSpace(NamedTuple):
@@ -53,7 +52,7 @@ class RowSpace(NamedTuple):
         """
         amplified = w / self.singular_values
         length = amplified.norm(dim=-1, keepdim=True)
-        return 4 * self.eps * length * self.column_norms + _WORK_EPS
+        return 4 * self.eps * length * self.column_norms + WORK_EPS
 
     def is_zero(self, w: Tensor, tolerance: float = 1) -> Tensor:
         """Which entries of w @ basis are zero to rounding, times `tolerance`: (..., columns)."""
@@ -76,7 +75,7 @@ def row_space(matrix: Tensor, rank: int) -> tuple[int, RowSpace]:
     matrix: (rows, columns). The rank counts the singular values above 32 ε of the largest, where ε
     is the relative error of the matrix's dtype.
     """
-    eps = max(torch.finfo(matrix.dtype).eps, _WORK_EPS)
+    eps = max(torch.finfo(matrix.dtype).eps, WORK_EPS)
     matrix = matrix.double()
     _, s, v = torch.linalg.svd(matrix, full_matrices=False)
     counts = s > 32 * eps * s[0]
@@ -150,12 +149,13 @@ def concentration_steps(rows: RowSpace, distance: Tensor, n_zeros: int) -> Tenso
 def _starts(basis: Tensor, rate: float) -> Iterator[Tensor]:
     """First guesses of how far entries are from zero, without end: (rank, columns) each.
 
-    In turn the independent components, which come near all rows however many there are, and random
-    combinations, from which a few rows can be found too. The components are those of columns of
-    equal length: otherwise columns that are large in all rows would outweigh the zeros.
+    They alternate between the independent components, which come near all rows however many there
+    are, and random combinations, from which a few rows can be found too. Columns are scaled to
+    equal length before the components are sought: otherwise those that are large in all rows would
+    outweigh the zeros.
     """
     rank = len(basis)
-    level = basis / basis.norm(dim=0)
+    scaled = basis / basis.norm(dim=0)
     generator = Generator().manual_seed(0)
     for turn in itertools.count():
         square = torch.randn(rank, rank, generator=generator, dtype=basis.dtype)
@@ -164,4 +164,4 @@ def _starts(basis: Tensor, rate: float) -> Iterator[Tensor]:
         if turn % 2:
             yield (w @ basis).abs()
         else:
-            yield fast_ica(level, w, rate)
+            yield fast_ica(scaled, w, rate)

@@ -1,4 +1,4 @@
-"""The honest client, what leaves its device, and the checks of it."""
+"""The honest client, what leaves its device, and what is checked about it."""
 
 from dlgutils.federated.client import gradient, loss, share
 from dlgutils.federated.rounds import Round, honest

@@ -33,7 +33,7 @@ def honest(
         secret: the client's images and labels, of the model's dtype and device.
         generator: on the CPU; draws the weights first, then the masks.
         init: how the weights are drawn, such as `models.init_uniform`; None: the model's own are
-        kept.
+            kept.
 
     Raises ValueError as `share` does.
     """

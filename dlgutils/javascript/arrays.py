@@ -27,13 +27,7 @@ def reshape(program: Program, shape: Shape, a: View, *_: object) -> View:
     return a._replace(shape=shape, strides=strides)
 
 
-def total(
-    program: Program,
-    shape: Shape,
-    a: View,
-    dims: Dims = None,
-    *_: object,
-) -> View:
+def total(program: Program, shape: Shape, a: View, dims: Dims = None, *_: object) -> View:
     """Sums over some axes.
 
     Args:
@@ -48,13 +42,7 @@ def total(
     return program.total(a, axes, shape)
 
 
-def mean(
-    program: Program,
-    shape: Shape,
-    a: View,
-    dims: Dims = None,
-    *_: object,
-) -> View:
+def mean(program: Program, shape: Shape, a: View, dims: Dims = None, *_: object) -> View:
     """Means over some axes; the arguments are those of `total`."""
     sums = total(program, shape, a, dims)
     terms = a.entries // max(1, sums.entries)
@@ -109,13 +97,7 @@ def _offset(matrices: View, place: Sequence[int]) -> int:
 def over_last_axis(kernel: str) -> Operation:
     """An operation along the last axis, such as "softmax"; NotImplementedError along another."""
 
-    def operation(
-        program: Program,
-        shape: Shape,
-        a: View,
-        dim: int,
-        *_: object,
-    ) -> View:
+    def operation(program: Program, shape: Shape, a: View, dim: int, *_: object) -> View:
         *rows, length = shape
         if dim not in (-1, len(rows)):
             raise NotImplementedError(
@@ -130,12 +112,7 @@ def over_last_axis(kernel: str) -> Operation:
     return operation
 
 
-def im2col(
-    program: Program,
-    shape: Shape,
-    a: View,
-    *geometry: Sequence[int],
-) -> View:
+def im2col(program: Program, shape: Shape, a: View, *geometry: Sequence[int]) -> View:
     """The patches of images as the columns of a matrix.
 
     geometry: size, dilation, padding and stride, each as (height, width).
@@ -146,13 +123,7 @@ def im2col(
     return out
 
 
-def col2im(
-    program: Program,
-    shape: Shape,
-    a: View,
-    _: object,
-    *geometry: Sequence[int],
-) -> View:
+def col2im(program: Program, shape: Shape, a: View, _: object, *geometry: Sequence[int]) -> View:
     """Images as the sums of their patches, which are the columns of a matrix; see `im2col`."""
     a = program.dense(a)
     out = program.array(shape)

@@ -14,7 +14,7 @@ from dlgutils.javascript.views import View
 
 _aten = torch.ops.aten
 _IGNORED = {"dtype", "layout", "device", "pin_memory", "memory_format"}
-"""Keywords without a meaning in a page, where everything is a 32-bit float in one memory."""
+"""Keywords that mean nothing in a page, where every number is a 32-bit float in one memory."""
 
 FORMULAS: dict[object, str] = {
     _aten.add.Tensor: "{0} + {1}",
@@ -76,7 +76,7 @@ def translate_node(node: Node, program: Program, operands: Sequence[object]) -> 
 
     operands: what the node takes, views instead of nodes.
 
-    Raises NotImplementedError for an operation that is in none of the tables.
+    Raises NotImplementedError for an operation that is not in any of the tables.
     """
     operation = node.target
     shape = tuple(node.meta["val"].shape)

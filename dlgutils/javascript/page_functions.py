@@ -22,7 +22,7 @@ with torch.random.fork_rng(devices=[]):  # an import draws nothing from the glob
 
 
 class Example(NamedTuple):
-    """A round and one value of all that a page may guess: what the functions are traced with."""
+    """A round, and one value of everything that a page may guess, to trace the functions with."""
 
     shared: Shared
     x: Tensor
@@ -31,13 +31,13 @@ class Example(NamedTuple):
 
     @property
     def weights(self) -> Tensors:
-        """Those of the round, as a page calls them."""
-        return with_prefix("weights", self.shared.weights)
+        """The weights of the round, under the names that a page uses."""
+        return _with_prefix("weights", self.shared.weights)
 
     @property
     def gradient(self) -> Tensors:
-        """That of the round, as a page calls it."""
-        return with_prefix("gradient", self.shared.gradient)
+        """The gradient of the round, under the names that a page uses."""
+        return _with_prefix("gradient", self.shared.gradient)
 
 
 def example() -> Example:
@@ -54,7 +54,7 @@ def client_gradient(example: Example) -> Function:
     """The client's gradient, {name: tensor}, of x, y as probabilities, mask and weights.NAME."""
 
     def gradient(t: Tensors) -> Tensors:
-        weights = without_prefix("weights", t)
+        weights = _without_prefix("weights", t)
         masks = {MASK: t["mask"]}
         return federated.gradient(weights, MODEL, t["x"], t["y"], masks)
 
@@ -83,18 +83,18 @@ def loss_and_slopes(attack: Attack, unknowns: Sequence[str], example: Example) -
     order = [*unknowns, *known]
 
     def evaluate(t: Tensors) -> Tensors:
-        weights = without_prefix("weights", t)
-        target = without_prefix("gradient", t)
-        given = from_page(pick(t, known))
+        weights = _without_prefix("weights", t)
+        target = _without_prefix("gradient", t)
+        given = from_page(_pick(t, known))
 
         def loss(unknown: Tensors) -> Tensor:
             guess = from_page(unknown)
             return objective(MODEL, attack, guess, given, weights, target)
 
-        slopes, value = grad_and_value(loss)(pick(t, unknowns))
-        return {"value": value, **with_prefix("slope", slopes)}
+        slopes, value = grad_and_value(loss)(_pick(t, unknowns))
+        return {"value": value, **_with_prefix("slope", slopes)}
 
-    return evaluate, {**pick(parts, order), **example.weights, **example.gradient}
+    return evaluate, {**_pick(parts, order), **example.weights, **example.gradient}
 
 
 def to_page(guess: Guess) -> Tensors:
@@ -102,7 +102,7 @@ def to_page(guess: Guess) -> Tensors:
     mask = guess.masks.get(MASK)
     parts = {"x": guess.x, "logits": guess.y, "mask": mask}
     there = [name for name, tensor in parts.items() if tensor is not None]
-    return pick(parts, there)
+    return _pick(parts, there)
 
 
 def from_page(tensors: Tensors) -> Guess:
@@ -113,18 +113,18 @@ def from_page(tensors: Tensors) -> Guess:
     return Guess(tensors.get("x"), tensors.get("logits"), masks)
 
 
-def pick(tensors: Tensors, names: Sequence[str]) -> Tensors:
+def _pick(tensors: Tensors, names: Sequence[str]) -> Tensors:
     """The tensors of these names, in this order."""
     return {name: tensors[name] for name in names}
 
 
-def with_prefix(prefix: str, tensors: Tensors) -> Tensors:
+def _with_prefix(prefix: str, tensors: Tensors) -> Tensors:
     """The same tensors, under "prefix.name"."""
     return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
 
 
-def without_prefix(prefix: str, tensors: Tensors) -> Tensors:
-    """Those of the tensors that have the prefix, without it."""
+def _without_prefix(prefix: str, tensors: Tensors) -> Tensors:
+    """The tensors that have the prefix, without it."""
     start = f"{prefix}."
     found = {}
     for name, tensor in tensors.items():

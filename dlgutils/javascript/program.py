@@ -53,7 +53,7 @@ class Program:
         return View(name, tuple(shape), dense_strides(shape))
 
     def input(self, name: str, shape: Sequence[int]) -> View:
-        """A new array with what the caller passes under this name."""
+        """A new array, filled at each call with what the caller passes under this name."""
         out = self.array(shape)
         self.calls.append(f'{out.array}.set(inputs["{name}"]);')
         return out
@@ -74,12 +74,7 @@ class Program:
         copy = self.array(view.shape)
         return self.fill(copy, "{0}", view)
 
-    def elementwise(
-        self,
-        formula: str,
-        shape: Sequence[int],
-        *operands: Operand,
-    ) -> View:
+    def elementwise(self, formula: str, shape: Sequence[int], *operands: Operand) -> View:
         """A new array of a formula of the operands' entries, such as "{0} + {1}".
 
         The operands are broadcast to the shape; the array lies in memory as they do.

@@ -1,8 +1,8 @@
-"""PyTorch functions as JavaScript, so that a page can run them and nobody derives anything twice.
+"""PyTorch functions as JavaScript, so that a page can run them and no formula is written twice.
 
 A function is traced once, and its graph becomes a list of calls: loops over typed arrays, each
 distinct one written once, and the kernels of static/kernels.js. The arrays of a function lie in one
-memory, in which WebAssembly multiplies the matrices if the page may run it.
+memory, in which WebAssembly multiplies the matrices if the browser allows it.
 """
 
 from collections.abc import Callable, Mapping, Sequence

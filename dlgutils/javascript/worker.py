@@ -1,4 +1,4 @@
-"""The book's attacks as a script for a page, for a reader who has no kernel."""
+"""The book's attacks as a script that runs in a page, for readers without a kernel."""
 
 import json
 from collections.abc import Sequence
@@ -19,10 +19,10 @@ ATTACKS = (attacks.idlg, attacks.mask_reading, attacks.dlg, attacks.idlg_fresh_m
 
 _WIDE = 0.5  # the bound of models.init_uniform
 _SETTINGS = {"lbfgs": {"history"}, "adam": {"lr", "betas", "eps"}}
-"""The optimisers of optimizers.js, and the settings that they honour."""
+"""The optimisers of optimizers.js, and the settings that they take."""
 
 _FIXED = {"line_search": True, "signed": False, "box": None, "patience": None}
-"""The settings that they have in this way only."""
+"""The settings for which optimizers.js has this value only."""
 
 
 @cache
@@ -72,7 +72,7 @@ def compile_attacks(recipes: Sequence[Attack]) -> str:
 
 
 def describe_attack(attack: Attack, example: Example) -> dict[str, Any]:
-    """What worker.js needs to know of an attack, apart from its objective; for JSON.
+    """What worker.js needs to know about an attack, apart from its objective; for JSON.
 
     Raises NotImplementedError as `compile_attacks` does.
     """

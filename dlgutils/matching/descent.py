@@ -17,7 +17,7 @@ from dlgutils.types import Result, nothing
 Watch = Callable[[int, Tensor, Tensor], object]
 """(evaluations so far, best losses (runs,), current images (runs, batch, ...)) -> true to stop."""
 
-_LOOK = 16  # evaluations between two looks at which runs have stopped: a look waits for the device
+_LOOK_EVERY = 16  # evaluations: to see which runs have stopped, the host waits for the device
 _TRACE_PAYS = 3000  # evaluations · (runs + 8) to come: then tracing costs less than it saves
 
 
@@ -43,7 +43,7 @@ def descend(
 def _iterate(problem: Problem, record: Record, steps: int, bar: tqdm, watch: Watch | None) -> bool:
     """Evaluate and move all runs, `steps` times. Returns whether they came to their ends.
 
-    Runs that have stopped leave when they are half of all.
+    Runs that have stopped are taken out once they are half of those that are left.
     """
     draw, optimizer, given = problem.attack.draw, problem.attack.optimizer, problem.given
     evaluate = _traced_where_it_pays(vmap(grad_and_value(problem.objective)))
@@ -58,12 +58,12 @@ def _iterate(problem: Problem, record: Record, steps: int, bar: tqdm, watch: Wat
         _advance(bar, record)
         if watch and watch(record.evaluations, record.best_loss, record.images()):
             return False
-        if evaluation % _LOOK == _LOOK - 1:
+        if (evaluation + 1) % _LOOK_EVERY == 0:
             left = state.alive.nonzero()[:, 0]
             if not len(left):
                 return True
             if 2 * len(left) <= len(running):
-                state, given, running = _only(left, (state, given, running))
+                state, given, running = _select(left, (state, given, running))
     return steps > 0
 
 
@@ -81,7 +81,7 @@ def _traced_where_it_pays(function: Callable) -> Callable:
     return evaluate
 
 
-def _only(runs: Tensor, tensors: tuple) -> tuple:
+def _select(runs: Tensor, tensors: tuple) -> tuple:
     return tree_map_only(Tensor, lambda t: t[runs], tensors)
 
 

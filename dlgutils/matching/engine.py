@@ -113,11 +113,7 @@ def _halved(chunk: int) -> int:
 
 def _bar(attack: Attack, total: int, progress: bool) -> tqdm:
     return tqdm(
-        total=total,
-        desc=attack.name,
-        unit=" evaluations",
-        unit_scale=True,
-        disable=not progress,
+        total=total, desc=attack.name, unit=" evaluations", unit_scale=True, disable=not progress
     )
 
 

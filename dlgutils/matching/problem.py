@@ -11,17 +11,14 @@ from dlgutils import federated
 from dlgutils.types import Attack, Guess, Shared, Tensors
 
 
-def decode_guess(
-    model: nn.Module,
-    attack: Attack,
-    *parts: Guess,
-) -> Guess:
-    """What an attack believes: images in [0, 1] units, class ids or probabilities, and masks.
+def decode_guess(model: nn.Module, attack: Attack, *parts: Guess) -> Guess:
+    """The guess as images in [0, 1] units, class ids or probabilities, and masks.
 
     Args:
         model: the attacker's copy of the network.
         attack: its transform and `decode` are applied, and logits become probabilities.
-        parts: guesses, what is optimised first; a later one counts where both say something.
+        parts: what is optimised, then what was inferred or drawn; where both say something about a
+            tensor, the later one counts.
 
     Raises ValueError if no part says what the images or the labels are.
     """
@@ -48,7 +45,7 @@ def decode_guess(
 def objective(
     model: nn.Module, attack: Attack, guess: Guess, known: Guess, weights: Tensors, target: Tensors
 ) -> Tensor:
-    """What an attack makes small: the matching loss, with the prior if there is one. A scalar.
+    """The matching loss of a guess, plus the prior if there is one: the scalar that is minimised.
 
     `invert` minimises it; this is for those who want to minimise it elsewhere.
 
@@ -60,9 +57,9 @@ def objective(
         weights: of one round, as in `Shared`.
         target: the gradient of that round.
     """
-    believed = decode_guess(model, attack, guess, known)
-    loss = attack.distance(federated.gradient(weights, model, *believed), target)
-    return loss if attack.prior is None else loss + attack.prior(believed)
+    decoded = decode_guess(model, attack, guess, known)
+    loss = attack.distance(federated.gradient(weights, model, *decoded), target)
+    return loss if attack.prior is None else loss + attack.prior(decoded)
 
 
 class Given(NamedTuple):
@@ -86,44 +83,39 @@ class Problem:
     ):
         self.model, self.rounds, self.attack = model, rounds, attack
         self.generators = [_generator(seed) for seed in seeds]
-        inferred = [flatten_guess(attack.infer(model, shared)) for shared in rounds]
+        inferred = [_flatten_guess(attack.infer(model, shared)) for shared in rounds]
         self.given = Given(
             known=_stack(inferred),
             weights=_stack([shared.weights for shared in rounds]),
             gradient=_stack([shared.gradient for shared in rounds]),
         )
         guesses = _stack(
-            [flatten_guess(self._first_guess(run, start)) for run in range(len(rounds))]
+            [_flatten_guess(self._first_guess(run, start)) for run in range(len(rounds))]
         )
         self.start, self.unflatten = _flatten(guesses)
 
-    def objective(
-        self,
-        z: Tensor,
-        drawn: Tensors,
-        given: Given,
-    ) -> Tensor:
-        """What one run makes small, at z."""
-        known = unflatten_guess({**given.known, **drawn})
+    def objective(self, z: Tensor, drawn: Tensors, given: Given) -> Tensor:
+        """The loss of one run, a scalar, at its unknowns z, (n,)."""
+        known = _unflatten_guess({**given.known, **drawn})
         guess = self.unflatten(z)
         return objective(
             self.model, self.attack, guess, known, weights=given.weights, target=given.gradient
         )
 
     def draw(self, runs: Sequence[int]) -> Tensors:
-        """What the attack draws anew, for these runs."""
+        """What the attack draws anew for these runs, {name: tensor}, runs first."""
         draws = []
         for run in runs:
             drawn = self.attack.draw(self.model, self.rounds[run], self.generators[run])
-            draws.append(flatten_guess(drawn))
+            draws.append(_flatten_guess(drawn))
         return _stack(draws)
 
     def picture(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Images and labels of all runs."""
+        """Images and labels of all runs, runs first, at their unknowns z, (runs, n)."""
 
         def decode(z: Tensor, known: Tensors) -> tuple[Tensor, Tensor]:
             guess = self.unflatten(z)
-            return decode_guess(self.model, self.attack, guess, unflatten_guess(known))[:2]
+            return decode_guess(self.model, self.attack, guess, _unflatten_guess(known))[:2]
 
         return vmap(decode)(z, self.given.known)
 
@@ -136,14 +128,14 @@ class Problem:
         return guess
 
 
-def flatten_guess(guess: Guess) -> Tensors:
+def _flatten_guess(guess: Guess) -> Tensors:
     """The tensors of a guess by name: "x", "y", and the names of the masks."""
     tensors = {"x": guess.x, "y": guess.y, **guess.masks}
     return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
 
-def unflatten_guess(tensors: Tensors) -> Guess:
-    """The guess that `flatten_guess` took apart."""
+def _unflatten_guess(tensors: Tensors) -> Guess:
+    """The guess that `_flatten_guess` took apart."""
     masks = {name: tensor for name, tensor in tensors.items() if name not in ("x", "y")}
     return Guess(tensors.get("x"), tensors.get("y"), masks)
 
@@ -175,6 +167,6 @@ def _flatten(tensors: Tensors) -> tuple[Tensor, Callable[[Tensor], Guess]]:
 
     def unflatten(z: Tensor) -> Guess:
         parts = zip(shapes.items(), z.split(sizes), strict=True)
-        return unflatten_guess({name: part.view(shape) for (name, shape), part in parts})
+        return _unflatten_guess({name: part.view(shape) for (name, shape), part in parts})
 
     return torch.cat([tensor.flatten(1) for tensor in tensors.values()], 1), unflatten

@@ -22,7 +22,7 @@ class Record:
 
     @property
     def evaluations(self) -> int:
-        """How many there were so far."""
+        """The number of evaluations so far."""
         return len(self.losses)
 
     def images(self) -> Tensor:
@@ -32,7 +32,7 @@ class Record:
     def add(
         self, running: Tensor, trial: Tensor, value: Tensor, alive: Tensor, current: Tensor
     ) -> None:
-        """Note one evaluation of the runs that are still there.
+        """Record one evaluation of the runs that are still there.
 
         Args:
             running: (k,) which runs these are.
@@ -53,7 +53,7 @@ class Record:
             self._take_frame()
 
     def result(self, complete: bool) -> Result:
-        """What was found, with the last frame if it is not there yet."""
+        """What was found: a `Result`, whose film ends with the last evaluation."""
         if self.frame_steps[-1] != self.evaluations:
             self._take_frame()
         x, y = self.problem.picture(self.best)

@@ -10,19 +10,15 @@ from torch.nn.functional import unfold
 from torch.overrides import TorchFunctionMode
 
 
-def traced(
-    function: Callable,
-    *args: object,
-    decompositions: Mapping | None = None,
-) -> GraphModule:
+def traced(function: Callable, *args: object, decompositions: Mapping | None = None) -> GraphModule:
     """The same operations as a graph, without the Python that led to them; call it like `function`.
 
     Convolutions become products with unfolded images. What Python decides on the way is decided
-    once, for these arguments, so the graph takes tensors of the same shapes.
+    once, for these arguments, so the graph takes tensors of the same shapes only.
 
     args: what the function is traced with, tensors in tuples and mappings as deep as you like.
-    decompositions: what to write instead of an operation, as `torch._decomp.get_decompositions`
-    returns it.
+    decompositions: by operation, the function that replaces it, as
+    `torch._decomp.get_decompositions` returns them.
     """
 
     def anonymous(*args: object) -> object:  # make_fx would count the self of a method under vmap

@@ -1,12 +1,6 @@
 """The networks under attack, their initialisers, and dropout whose mask is a named tensor."""
 
-from dlgutils.models.dropout import (
-    Dropout,
-    active_dropouts,
-    draw_masks,
-    dropouts,
-    expose_dropout,
-)
+from dlgutils.models.dropout import Dropout, active_dropouts, draw_masks, dropouts, expose_dropout
 from dlgutils.models.initialise import init_default, init_uniform, weights
 from dlgutils.models.modules import observe, replace_module
 from dlgutils.models.networks import MLP, LeNet, lenet, mlp

@@ -1,4 +1,4 @@
-"""Dropout whose mask is a named tensor: made, drawn, and exposed in models brought by the user."""
+"""Dropout whose mask is a named tensor: made, drawn, and exposed in a user's own models."""
 
 import copy
 
@@ -11,10 +11,10 @@ from dlgutils.models.modules import Call, observe, replace_module
 class Dropout(nn.Module):
     """Dropout with a mask that is a value: the input times a buffer `mask`, all ones by default.
 
-    `torch.func.functional_call(model, {**weights, **masks}, (x,))` replaces it, so it is visible in
-    the call who knows which mask. Nothing is drawn here, and `train()` and `eval()` change nothing:
-    ones are eval mode, and `draw_masks` draws the masks of training, scaled by 1/(1 − p) as in
-    `torch.nn.Dropout` (Srivastava et al. 2014, Journal of Machine Learning Research 15).
+    `torch.func.functional_call(model, {**weights, **masks}, (x,))` replaces it, so the call shows
+    who knows which mask. Nothing is drawn here, and `train()` and `eval()` change nothing: a mask
+    of ones is eval mode, and `draw_masks` draws the masks of training, scaled by 1/(1 − p) as in
+    `torch.nn.Dropout` (Srivastava et al. 2014, jmlr.org/papers/v15/srivastava14a.html).
     """
 
     def __init__(self, p: float, features: tuple[int, ...]):
@@ -43,7 +43,7 @@ def dropouts(model: nn.Module) -> dict[str, Dropout]:
 
 
 def active_dropouts(model: nn.Module) -> dict[str, Dropout]:
-    """Those of `dropouts` that drop anything (p > 0): the layers for which a client draws masks."""
+    """The layers of `dropouts` with p > 0: those for which a client draws masks."""
     active = dropouts(model)
     for name, layer in list(active.items()):
         if layer.p == 0:

@@ -11,9 +11,10 @@ from dlgutils.types import Tensors
 def init_default(model: nn.Module, generator: Generator) -> nn.Module:
     """A copy of `model` with fresh weights as PyTorch initialises them.
 
-    A seed drawn from `generator` decides them, on the CPU. The `reset_parameters` of every layer
-    runs, so any model will do; parameters of layers without it are kept. Those of convolutions and
-    linear layers are U(−1/√fan_in, 1/√fan_in). The global random state is left as it was.
+    They follow from a seed drawn from `generator`, on the CPU. The `reset_parameters` of every
+    layer is called, so any model will do; parameters of layers without it are kept. Those of
+    convolutions and linear layers are U(−1/√fan_in, 1/√fan_in). The global random state is left as
+    it was.
     """
     fresh = copy.deepcopy(model).cpu()
     seed = torch.randint(2**62, (), generator=generator)
@@ -26,9 +27,10 @@ def init_default(model: nn.Module, generator: Generator) -> nn.Module:
 
 
 def init_uniform(model: nn.Module, generator: Generator, bound: float = 0.5) -> nn.Module:
-    """A copy of `model` with weights *and biases* from U(−bound, bound): at 0.5, the papers' wide.
+    """A copy of `model` with weights *and biases* from U(−bound, bound).
 
-    Drawn on the CPU. Source: the public code of Zhu, Liu & Han 2019, arXiv:1906.08935.
+    Drawn on the CPU; the bound of 0.5 is the initialisation that the book calls wide. Source: the
+    public code of Zhu, Liu & Han 2019, arXiv:1906.08935.
     """
     fresh = copy.deepcopy(model)
     with torch.no_grad():

@@ -35,7 +35,7 @@ class LeNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, (batch, classes), of images (batch, *x_shape)."""
-        _check_images(x, self.x_shape, "lenet")
+        _check_shape(x, self.x_shape, "lenet")
         features = self.body(x).flatten(1)
         return self.fc(self.dropout(features))
 
@@ -62,7 +62,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, (batch, classes), of images (batch, *x_shape)."""
-        _check_images(x, self.x_shape, "mlp")
+        _check_shape(x, self.x_shape, "mlp")
         return self.fc(self.body(x.flatten(1)))
 
 
@@ -111,7 +111,7 @@ def mlp(
     return MLP(x_shape, hidden, classes, dropout, activation)
 
 
-def _check_images(x: Tensor, x_shape: tuple[int, ...], maker: str) -> None:
+def _check_shape(x: Tensor, x_shape: tuple[int, ...], maker: str) -> None:
     got = tuple(x.shape[1:])
     if got != x_shape:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The folder of a sweep: a manifest that says whose it is, and a CSV file per finished chunk."""
+"""The folder of a sweep: a manifest that describes the sweep, and a CSV file per finished chunk."""
 
 import json
 import warnings
@@ -72,7 +72,7 @@ def report(failed: Mapping[int, str], chunks: Sequence[Chunk]) -> None:
 
 
 def open_folder(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Make `folder` the folder of the sweep that `manifest` describes, and of these versions.
+    """Make `folder` the folder of the sweep that `manifest` describes, in these versions.
 
     Raises ValueError if it holds finished chunks of another sweep or files of something else, and
     the OSError of a folder that cannot be made or written.

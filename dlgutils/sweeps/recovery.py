@@ -70,14 +70,7 @@ def sweep(
     for image in axes["image"].values():
         image_of(image)
     trial = partial(recover, steps=steps, device=device)
-    return run_grid(
-        trial,
-        axes,
-        out,
-        chunk=chunk,
-        retries=retries,
-        progress=progress,
-    )
+    return run_grid(trial, axes, out, chunk=chunk, retries=retries, progress=progress)
 
 
 def recover(cells: Sequence[Cell], *, steps: int, device: str) -> list[Row]:
@@ -107,14 +100,7 @@ def _measure(runs: Sequence[Run], attack: Attack, steps: int) -> list[Row]:
     model = runs[0].round.model
     shared = [run.round.shared for run in runs]
     seeds = [run.seed for run in runs]
-    result = invert(
-        model,
-        shared,
-        attack,
-        seeds=seeds,
-        steps=steps,
-        frames=1,
-    )
+    result = invert(model, shared, attack, seeds=seeds, steps=steps, frames=1)
     if not result.complete:
         raise KeyboardInterrupt("Ctrl-C during a chunk, which is not kept; the same call goes on")
     x = torch.stack([run.round.secret.x for run in runs])

@@ -3,8 +3,8 @@
 Chunks are computed by `joblib.Parallel`, so the caller says where:
 `with joblib.parallel_config(n_jobs=4)` for processes, `joblib.parallel_config(backend="dask")` or
 `(backend="ray", n_jobs=-1)` for a cluster. Its workers need this library, but not the folder
-`out`, and one thread each: a process attacks one chunk at a time. Under dask, a chunk that kills
-four workers, for lack of memory for example, never ends, since joblib does not learn of it:
+`out`, and one thread each: a process computes one chunk at a time. Under dask, a chunk that kills
+four workers, for lack of memory for example, never ends, since dask does not report it to joblib:
 interrupt the sweep, and start it elsewhere with smaller chunks.
 """
 

@@ -37,7 +37,7 @@ def run_chunks(trial: Trial, todo: Chunks) -> Iterator[tuple[int, Answer]]:
             if not started:
                 raise
             if len(group) == 1:
-                yield next(iter(group)), format_error(error)
+                yield next(iter(group)), _format_error(error)
             else:
                 groups += _regroup(group, started)
 
@@ -45,8 +45,8 @@ def run_chunks(trial: Trial, todo: Chunks) -> Iterator[tuple[int, Answer]]:
 def as_completed(tasks: Iterator[Any]) -> Iterator[Any]:
     """What the tasks return, each as soon as it ends.
 
-    Where the backend waits for all tasks, as that of ray does, they are started in waves, one task
-    for each worker.
+    A backend such as ray's returns nothing before all tasks have ended; there, they are started in
+    waves, one task for each worker.
     """
     try:
         parallel = Parallel(batch_size=1, return_as="generator_unordered")
@@ -57,15 +57,15 @@ def as_completed(tasks: Iterator[Any]) -> Iterator[Any]:
 
 
 def answer(trial: Trial, k: int, cells: Sequence[Cell]) -> tuple[int, Answer]:
-    """What a worker returns of chunk k."""
+    """What a worker returns for chunk k: its number, and its rows or an error as text."""
     try:
         return k, check_rows(trial(cells), cells)
     except Exception as error:
-        return k, format_error(error)
+        return k, _format_error(error)
 
 
-def format_error(error: Exception) -> str:
-    """An error as text, which a worker can always send; not every exception can be sent."""
+def _format_error(error: Exception) -> str:
+    """An error as text, which a worker can always return; not every exception can be pickled."""
     return f"{type(error).__name__}: {error}"
 
 

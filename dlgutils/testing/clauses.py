@@ -18,7 +18,7 @@ _STEPS = 8
 
 
 def fills_a_result(attack: Attack) -> None:
-    """Images, labels, losses and frames have the shapes that `Result` says."""
+    """Images, labels, losses and frames have the shapes that `Result` documents."""
     model, _, shared, _ = tiny_round()
     result = _run(attack, model, [shared] * 3, frames=4)
     _equal(attack, "x", tuple(result.x.shape), (3, 1, 1, 8, 8))
@@ -152,7 +152,7 @@ def attacks_the_weights_that_were_shared(attack: Attack) -> None:
 
 
 def uses_the_masks_that_it_infers(attack: Attack) -> None:
-    """A wrong mask among what is inferred changes the loss: the objective really has it."""
+    """A wrong mask among what is inferred changes the loss: the objective really uses it."""
     model, _, shared, _ = tiny_round()
     wrong = 2 * (torch.arange(FEATURES, dtype=torch.float64)[None] % 2)
 
@@ -167,8 +167,8 @@ def uses_the_masks_that_it_infers(attack: Attack) -> None:
     _require(attack, differs, "decode drops the masks: a wrong one does not change the loss")
 
 
-def stops_when_its_watch_says_so(attack: Attack) -> None:
-    """A watch sees every evaluation, and a true answer ends the attack with what it has."""
+def stops_when_its_watch_returns_true(attack: Attack) -> None:
+    """A watch sees every evaluation, and ends the attack, which keeps what it has."""
     model, _, shared, _ = tiny_round()
     whole = _run(attack, model, [shared] * 2)
     seen = []
@@ -203,7 +203,7 @@ def keeps_what_it_has_at_ctrl_c(attack: Attack) -> None:
 
 @contextmanager
 def _two_threads() -> Iterator[None]:
-    """A caller who set two threads; afterwards, the number is what it was."""
+    """Two threads inside; afterwards, the number is what it was."""
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

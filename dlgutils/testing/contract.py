@@ -25,7 +25,7 @@ CLAUSES: tuple[Clause, ...] = (
     clauses.runs_alone_as_in_company,
     clauses.attacks_the_weights_that_were_shared,
     clauses.uses_the_masks_that_it_infers,
-    clauses.stops_when_its_watch_says_so,
+    clauses.stops_when_its_watch_returns_true,
     clauses.keeps_what_it_has_at_ctrl_c,
 )
 """What `check_attack` checks, in this order: the causes before what follows from them."""

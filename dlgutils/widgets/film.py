@@ -1,4 +1,4 @@
-"""A film of stored results: pictures, the curve of their errors, and a slider, without a kernel."""
+"""A film of results: pictures, the curve of their errors, and a slider, without a kernel."""
 
 from collections.abc import Mapping, Sequence
 

@@ -17,13 +17,13 @@ Send = Callable[[dict, list[bytes]], None]
 """(message, buffers) -> to the page."""
 
 FRAMES = 24  # of the film in the page
-PAUSE = 0.1  # seconds between two pictures, but for those of the film
+PAUSE = 0.1  # seconds at least between two pictures, except for those of the film
 
 
 def run_attack(
     recipe: Attack, message: dict, buffers: Sequence[memoryview], send: Send, stop: Event
 ) -> Result:
-    """Attack the round that the page shared, and report to the page how that goes.
+    """What the attack on the page's round found; while it runs, the page gets reports.
 
     Args:
         recipe: the attack; what it would infer, the page has inferred.
@@ -38,11 +38,10 @@ def run_attack(
     guess = read_guess(message)
     film = frame_schedule(message["steps"], FRAMES)
     report = Report(send, message["run"], film)
-    generator = Generator()
-    generator.manual_seed(message["seed"])
+    generator = Generator().manual_seed(message["seed"])
 
-    def watch(evaluation: int, lowest: Tensor, x: Tensor) -> bool:
-        report.show(evaluation, float(lowest), x[0])
+    def watch(evaluation: int, best_loss: Tensor, x: Tensor) -> bool:
+        report.show(evaluation, float(best_loss), x[0])
         return stop.is_set()
 
     result = invert(
@@ -58,7 +57,7 @@ def run_attack(
 
 
 class Report:
-    """What the page learns of one run while it goes on."""
+    """The messages about one run that the page gets while it goes on."""
 
     def __init__(self, send: Send, run: float, film: set[int]):
         self.to_page = send
@@ -79,7 +78,7 @@ class Report:
         Args:
             kind: "frame" or "done".
             evaluation: how many there were so far.
-            loss: the lowest matching loss of them.
+            loss: the lowest matching loss so far.
             x: the picture, (1, channels, height, width).
         """
         message = {

@@ -68,7 +68,7 @@ class Lab(Widget):
         self.on_msg(self._on_message)
 
     def wait(self, seconds: float | None = None) -> None:
-        """Block until the run in the kernel is over, or for so many seconds."""
+        """Block until the run in the kernel is over, or for `seconds` at most; None: for ever."""
         if self._thread:
             self._thread.join(seconds)
 
@@ -106,8 +106,8 @@ def lab(
 
     The page itself runs it, in JavaScript generated from PyTorch's graphs
     (`javascript.worker_source`), so it needs no kernel, and the picture never leaves the page. With
-    a kernel the reader may choose PyTorch, which gets the gradient, never the picture. What the
-    arguments name is chosen at first.
+    a kernel the reader may choose PyTorch, which gets the gradient, never the picture. The lab
+    opens with the choices that the arguments name.
 
     Args:
         photo: one of `data.class_names("photos")`.

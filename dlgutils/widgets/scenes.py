@@ -81,8 +81,8 @@ def _check_index(name: str, what: str, index: int, length: int) -> None:
 
 def _losses(result: Result, run: int) -> list[float | None]:
     """The lowest matching loss at each frame; None at the start, before any was computed."""
-    lowest = result.best_loss_so_far[run]
-    return [float(lowest[k - 1]) if k else None for k in result.frame_steps.tolist()]
+    best = result.best_loss_so_far[run]
+    return [float(best[k - 1]) if k else None for k in result.frame_steps.tolist()]
 
 
 def _caption(name: str, evaluation: int, loss: float | None, rmse: float | None) -> str:

@@ -1,7 +1,6 @@
 """The closed form undoes `share` up to rounding, marks guesses, and refuses what it cannot read."""
 
 from collections import OrderedDict
-from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +11,7 @@ from torch import nn
 from dlgutils import Batch, data, models, share
 from dlgutils.analytic import closed_form
 from dlgutils.federated import honest
+from tests.helpers.rounds import with_noise
 
 ACTIVATIONS = [nn.Sigmoid, nn.Tanh, nn.LeakyReLU, nn.ELU, nn.Softplus]
 
@@ -34,15 +34,6 @@ def chain(*modules):
     """A model of these modules and a classifier of four classes for 4×8×8 features, each named."""
     steps = {f"step{k}": module for k, module in enumerate(modules)}
     return nn.Sequential(OrderedDict(steps, fc=nn.Linear(256, 4)))
-
-
-def noisy(shared, noise, seed=0):
-    """The same round with Gaussian noise of that standard deviation in the whole gradient."""
-    gen = torch.Generator().manual_seed(seed)
-    noised = {}
-    for name, g in shared.gradient.items():
-        noised[name] = g + noise * torch.randn(g.shape, generator=gen).to(g)
-    return replace(shared, gradient=noised)
 
 
 @settings(max_examples=12)
@@ -179,7 +170,7 @@ def test_recover_replaces_missing_equations_by_relu_never_being_negative(seed):
 def test_recover_is_more_accurate_if_noise_is_announced(dropout):
     model = models.lenet((3, 16, 16), 4, dropout=dropout)
     model, batch, shared, _ = round_of(model, (3, 16, 16), x=small_photo("cat"))
-    shared = noisy(shared, 3e-4)
+    shared = with_noise(shared, 3e-4)
     announced = closed_form.recover(model, shared, noise=3e-4)
     understated = closed_form.recover(model, shared, noise=1e-9)
     assert announced.y.equal(batch.y)
@@ -200,14 +191,14 @@ def test_recover_reads_masks_under_noise(tiny):
     """40 rounds of 48 features: about a thousand dropped columns, each of noise alone."""
     for seed in range(40):
         model, _, shared, masks = tiny(seed, dropout=0.5)
-        found = closed_form.recover(model, noisy(shared, 1e-3, seed), noise=1e-3).masks
+        found = closed_form.recover(model, with_noise(shared, 1e-3, seed=seed), noise=1e-3).masks
         assert found["dropout.mask"].equal(masks["dropout.mask"])
 
 
 def test_recover_refuses_noise_that_was_not_announced(tiny):
     model, _, shared, _ = tiny()
     with pytest.raises(ValueError, match="noise"):
-        closed_form.recover(model, noisy(shared, 1e-4))
+        closed_form.recover(model, with_noise(shared, 1e-4))
     with pytest.raises(ValueError, match=r"noise is a standard deviation, got -1"):
         closed_form.recover(model, shared, noise=-1.0)
 

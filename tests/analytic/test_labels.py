@@ -30,15 +30,7 @@ class ClassifierFirst(nn.Module):
         return self.fc(hidden.sigmoid())
 
 
-def shared_by(
-    seed,
-    y,
-    activation=nn.Sigmoid,
-    *,
-    classes=5,
-    bound=None,
-    bias=0.0,
-):
+def shared_by(seed, y, activation=nn.Sigmoid, *, classes=5, bound=None, bias=0.0):
     """One round of a random MLP on a random image of class y; `bias` shifts the hidden layer."""
     gen = torch.Generator().manual_seed(seed)
     model = models.mlp(SHAPE, (8,), classes, activation=activation)
@@ -72,20 +64,13 @@ def test_by_sign_is_the_label(seed, y, activation, bound):
     assert found.dtype == torch.int64
 
 
-@given(
-    seed=st.integers(0, 2**31),
-    y=st.integers(0, 4),
-    bound=st.sampled_from([None, 0.5, 1.5]),
-)
+@given(seed=st.integers(0, 2**31), y=st.integers(0, 4), bound=st.sampled_from([None, 0.5, 1.5]))
 def test_by_row_sum_is_the_label_with_sigmoid(seed, y, bound):
     shared = shared_by(seed, y, bound=bound)
     assert labels.by_row_sum(shared).tolist() == [y]
 
 
-@given(
-    seed=st.integers(0, 2**31),
-    y=st.integers(0, 4),
-)
+@given(seed=st.integers(0, 2**31), y=st.integers(0, 4))
 def test_by_row_sum_refuses_features_of_a_negative_sum(seed, y):
     shared = shared_by(seed, y, nn.Tanh, bias=-3.0)
     assert labels.by_sign(shared).tolist() == [y]
@@ -130,12 +115,7 @@ def test_rules_refuse_a_gradient_of_zeros(tiny, rule):
 
 
 @pytest.mark.parametrize(
-    "delta",
-    [
-        [0.2, -0.1, -0.1, 0.0],
-        [0.1, 0.2, 0.3, 0.4],
-    ],
-    ids=["two", "none"],
+    "delta", [[0.2, -0.1, -0.1, 0.0], [0.1, 0.2, 0.3, 0.4]], ids=["two", "none"]
 )
 def test_by_sign_refuses_anything_but_one_negative_entry(tiny, delta):
     shared = tiny().shared
@@ -182,12 +162,7 @@ def test_rules_refuse_noise_that_leaves_the_signs_alone(rule, tiny):
 
 
 def test_by_sign_without_bias_names_the_row_sums(seeded):
-    model = nn.Sequential(
-        nn.Flatten(),
-        nn.Linear(16, 8),
-        nn.Sigmoid(),
-        nn.Linear(8, 5, bias=False),
-    )
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.Sigmoid(), nn.Linear(8, 5, bias=False))
     model = models.init_default(model, seeded(0))
     x = torch.rand(1, *SHAPE, generator=seeded(0))
     shared = share(model, Batch(x, torch.tensor([3])))

@@ -12,6 +12,7 @@ from torch.func import functional_call
 from dlgutils import Batch, attacks, invert, metrics, models, share
 from dlgutils.analytic import masks
 from dlgutils.federated import gradient, honest
+from tests.helpers.rounds import with_noise
 
 SHAPE = (1, 8, 8)
 
@@ -62,16 +63,6 @@ def entering(model, secret, drawn):
     functional_call(model, drawn, (secret.x,))
     hook.remove()
     return seen[0]
-
-
-def noisy(shared, noise, *, only="", seed=1):
-    """The round with Gaussian noise in every tensor of the gradient whose name contains `only`."""
-    gen = torch.Generator().manual_seed(seed)
-    noised = dict(shared.gradient)
-    for name, g in shared.gradient.items():
-        if only in name:
-            noised[name] = g + noise * torch.randn(g.shape, generator=gen).double()
-    return replace(shared, gradient=noised)
 
 
 rates = st.sampled_from([0.1, 0.3, 0.5, 0.7, 0.9])
@@ -141,7 +132,7 @@ def test_read_without_dropout_finds_no_mask_and_all_features():
 def test_read_finds_the_mask_under_noise_that_is_announced(seed):
     model = models.lenet(SHAPE, 4, dropout=0.5)
     model, secret, shared, drawn = round_of(model, seed)
-    reading = masks.read(model, noisy(shared, 1e-3), noise=1e-3)
+    reading = masks.read(model, with_noise(shared, 1e-3), noise=1e-3)
     assert reading.masks["dropout.mask"].equal(drawn["dropout.mask"])
     assert reading.y.equal(secret.y)
     assert abs(float(reading.delta.sum())) < 1e-15
@@ -173,7 +164,7 @@ def test_read_refuses_dropout_inside_the_body():
 def test_read_refuses_noise_that_was_not_announced():
     model, _, shared, _ = round_of(models.lenet(SHAPE, 4, dropout=0.5), 0)
     with pytest.raises(ValueError, match=r"fc\.weight is not a product.*noise"):
-        masks.read(model, noisy(shared, 1e-3, only="weight"))
+        masks.read(model, with_noise(shared, 1e-3, only="weight"))
 
 
 def test_read_refuses_a_gradient_of_another_model():

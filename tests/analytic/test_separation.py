@@ -102,15 +102,7 @@ def test_separate_certifies_only_the_truth(
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(
-    ("batch", "p"),
-    [
-        (2, 0.3),
-        (4, 0.1),
-        (4, 0.5),
-        (8, 0.5),
-        (8, 0.9),
-        (24, 0.5),
-    ],
+    ("batch", "p"), [(2, 0.3), (4, 0.1), (4, 0.5), (8, 0.5), (8, 0.9), (24, 0.5)]
 )
 def test_separate_takes_batches_apart_because_of_dropout(batch, p, dtype, seed):
     model, shared, *truth = round_of(seed, batch, p, features=768, classes=40, dtype=dtype)
@@ -218,12 +210,7 @@ def test_separate_refuses_a_gradient_of_another_model():
 
 
 def test_separate_refuses_a_classifier_without_bias(seeded):
-    model = nn.Sequential(
-        nn.Flatten(),
-        nn.Linear(36, 8),
-        nn.ReLU(),
-        nn.Linear(8, 5, bias=False),
-    )
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 8), nn.ReLU(), nn.Linear(8, 5, bias=False))
     x = torch.rand(2, *SHAPE, generator=seeded(0))
     shared = share(model, Batch(x, torch.tensor([3, 1])))
     with pytest.raises(ValueError, match=r"3\.weight has no bias.*masks\.read"):

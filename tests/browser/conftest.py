@@ -10,13 +10,11 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-import torch
 from playwright.sync_api import ConsoleMessage, Page, Response, expect, sync_playwright
 
-from dlgutils import attacks, data, invert, models
-from dlgutils.federated import honest
 from tests.browser.lab_page import reset
 from tests.browser.stage import STAGE, state_of
+from tests.helpers.results import attack_on_the_cat
 from tools.book.browser import HTML, launch, pages, wait_until_drawn
 
 PAGES = pages()
@@ -61,6 +59,7 @@ class Visit:
 
 @cache
 def squeezed(path: Path) -> bytes:
+    """A file as it is sent, compressed."""
     return gzip.compress(path.read_bytes())
 
 
@@ -102,6 +101,7 @@ def site(html):
 
 @pytest.fixture(scope="session")
 def browser():
+    """A headless browser, for all tests."""
     with sync_playwright() as playwright:
         browser = launch(playwright)
         yield browser
@@ -149,9 +149,7 @@ def file_visit(look, html, request):
 @pytest.fixture(scope="session")
 def result():
     """An attack on the cat, for films."""
-    generator = torch.Generator().manual_seed(0)
-    model, _, shared, _ = honest(models.lenet(), data.photos("cat"), generator)
-    return invert(model, shared, attacks.idlg, steps=40, frames=10)
+    return attack_on_the_cat(steps=40, frames=10)
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ def reset(lab):
 
 
 def set_rate(lab, rate):
+    """Move the slider of the dropout rate there, with the keyboard."""
     slider = lab.get_by_label("dropout rate")
     slider.press("Home")
     for _ in range(round(10 * rate)):
@@ -42,7 +43,8 @@ def pixels(lab, which):
     return content.reshape(32, 32, 4)[..., :3]
 
 
-def said(lab):
+def caption(lab):
+    """What the lab reports below its pictures."""
     return lab.locator("[aria-live]").inner_text()
 
 
@@ -54,12 +56,13 @@ def run(lab):
 
 
 def rmse_of(lab):
-    found = re.search(r"RMSE ([\d.]+)", said(lab))
+    """The RMSE in the caption."""
+    found = re.search(r"RMSE ([\d.]+)", caption(lab))
     return float(found.group(1))
 
 
 def prepare_long_run(lab):
-    """One that does not end while a test looks at it: Adam, for ever after new masks."""
+    """Choose a run that does not end while a test looks at it: Adam, with new masks for ever."""
     choose(lab, "attack", "iDLG, fresh masks")
     lab.get_by_label("evaluations", exact=True).fill("5000")
 

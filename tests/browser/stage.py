@@ -13,16 +13,16 @@ const unpacked = (value) => {{
 }};
 const state = {state};
 for (const name of Object.keys(state)) state[name] = unpacked(state[name]);
-const heard = [];
+const listeners = [];
 window.model = {{
   get: (name) => state[name],
   set: (name, value) => {{
     if (state[name] === value) return;
     state[name] = value;
-    const concerned = heard.filter(([names]) => names.split(" ").includes(`change:${{name}}`));
-    concerned.forEach(([, tell]) => tell());
+    const concerned = listeners.filter(([names]) => names.split(" ").includes(`change:${{name}}`));
+    concerned.forEach(([, listener]) => listener());
   }},
-  on: (names, tell) => heard.push([names, tell]),
+  on: (names, listener) => listeners.push([names, listener]),
   save_changes: () => {{}},
 }};
 const source = new Blob([state._esm], {{ type: "text/javascript" }});

@@ -86,7 +86,7 @@ def test_book_may_lie_in_a_folder_of_its_host(visit):
     assert rooted.evaluate_all("elements => elements.map(element => element.outerHTML)") == []
 
 
-def test_page_fits_a_telephone(visit):
+def test_page_fits_a_phone(visit):
     wide = visit.page.viewport_size
     visit.page.set_viewport_size({"width": 390, "height": 844})
     width = visit.page.evaluate("document.documentElement.scrollWidth")

@@ -117,7 +117,7 @@ def test_film_curve_is_seen_in_light_and_in_dark(stage, result):
 
 
 @pytest.mark.parametrize("width", [320, 390])
-def test_film_fits_a_telephone(stage, result, width):
+def test_film_fits_a_phone(stage, result, width):
     film = widgets.film({"one of two long names": result, "the other": result}, CAT.x)
     page = stage(film, width=width)
     assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -49,7 +49,7 @@ def test_front_page_shows_film_and_doors_at_once(front):
         assert shown_without_scrolling(element)
 
 
-def test_front_page_shows_title_and_film_at_once_on_a_telephone(front):
+def test_front_page_shows_title_and_film_at_once_on_a_phone(front):
     front.set_viewport_size({"width": 390, "height": 844})
     pictures = front.locator(".dlg canvas").all()
     for element in (front.locator("h1").last, *pictures):

@@ -13,11 +13,11 @@ from dlgutils import data
 from tests.browser.lab_page import (
     RECOVERED,
     TRUTH,
+    caption,
     choose,
     pixels,
     rmse_of,
     run,
-    said,
     set_rate,
     words,
 )
@@ -68,9 +68,9 @@ def test_lab_noise_hides_the_picture_but_not_the_label(lab):
 
 
 READ = "iDLG, mask read"
-# what the page's text says of the cat: attack, rate, noise, weights, evaluations, and the RMSE
-# after some of them
-TOLD = [
+# what the text of the page says about the cat: attack, rate, noise, weights, evaluations, and the
+# RMSE after some of them
+DESCRIBED = [
     ("iDLG", 0, "0", "default", 100, {11: 0.05, 100: 0.008}),
     (READ, 0.5, "0", "default", 100, {100: 0.008}),
     (READ, 0.9, "0", "default", 100, {100: 0.010}),
@@ -84,8 +84,8 @@ TOLD = [
 ]
 
 
-@pytest.mark.parametrize(("attack", "rate", "noise", "weights", "steps", "told"), TOLD)
-def test_lab_shows_what_the_text_says(lab, attack, rate, noise, weights, steps, told):
+@pytest.mark.parametrize(("attack", "rate", "noise", "weights", "steps", "expected"), DESCRIBED)
+def test_lab_shows_what_the_text_says(lab, attack, rate, noise, weights, steps, expected):
     """To a third: rounding differs between browsers, and a long run makes it large."""
     set_rate(lab, rate)
     choose(lab, "noise on the gradient", noise)
@@ -94,9 +94,9 @@ def test_lab_shows_what_the_text_says(lab, attack, rate, noise, weights, steps, 
     lab.get_by_label("evaluations", exact=True).fill(str(steps))
     run(lab)
     slider = lab.get_by_label("film")
-    for evaluations, rmse in told.items():
+    for evaluations, rmse in expected.items():
         slider.press("End")
-        while not re.match(rf"(Done after )?{evaluations} evaluations", said(lab)):
+        while not re.match(rf"(Done after )?{evaluations} evaluations", caption(lab)):
             missing = f"the film has no frame at {evaluations} evaluations"
             assert slider.input_value() != "0", missing
             slider.press("ArrowLeft")

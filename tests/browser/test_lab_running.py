@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import expect
 
-from tests.browser.lab_page import RECOVERED, pixels, prepare_long_run, run, said
+from tests.browser.lab_page import RECOVERED, caption, pixels, prepare_long_run, run
 
 
 def test_lab_keeps_what_was_found_at_stop_and_a_new_run_begins_afresh(lab):
@@ -16,7 +16,7 @@ def test_lab_keeps_what_was_found_at_stop_and_a_new_run_begins_afresh(lab):
     expect(lab.locator("[aria-live]")).to_contain_text("Stopped after")
     lab.get_by_label("evaluations", exact=True).fill("30")
     run(lab)
-    assert "Done after 30 evaluations" in said(lab)
+    assert "Done after 30 evaluations" in caption(lab)
 
 
 def test_lab_keeps_the_place_of_the_keyboard(lab):
@@ -38,7 +38,7 @@ def test_lab_does_not_show_a_number_that_cannot_be(lab):
         evaluations.blur()
     shown = int(evaluations.input_value())
     run(lab)
-    assert f"Done after {shown} evaluations" in said(lab)
+    assert f"Done after {shown} evaluations" in caption(lab)
 
 
 def test_lab_leaves_the_page_fluid(lab):
@@ -62,7 +62,7 @@ def test_lab_film_can_be_looked_through_and_saved(lab, tmp_path):
     slider.press("Home")
     assert not (pixels(lab, RECOVERED) == last).all()
     assert (pixels(lab, RECOVERED) == 128).all()  # mid-grey, where it began
-    assert said(lab).startswith("0 evaluations, RMSE 0.167")
+    assert caption(lab).startswith("0 evaluations, RMSE 0.167")
     left_edge = lab.locator(".dlg-curve").bounding_box()
     lab.page.mouse.click(left_edge["x"] + left_edge["width"] - 1, left_edge["y"] + 20)
     assert (pixels(lab, RECOVERED) == last).all()

@@ -1,4 +1,4 @@
-"""Images by name and in [0, 1], with their licences; the stored tables."""
+"""Images by name and in [0, 1], with their licences; the committed tables."""
 
 from importlib import resources
 
@@ -141,7 +141,6 @@ def test_table_of_batches_holds_the_counts_of_chapter_5():
 
 def test_table_lists_the_known_names_when_one_is_unknown():
     with pytest.raises(
-        ValueError,
-        match=r"no stored table is called 'papers'; there are .*dropout_run",
+        ValueError, match=r"no committed table is called 'papers'; there are .*dropout_run"
     ):
         data.table("papers")

@@ -8,22 +8,13 @@ from hypothesis import strategies as st
 from dlgutils import data, metrics
 
 CAT = data.photos("cat").x
-SCORES = [
-    metrics.mse,
-    metrics.rmse,
-    metrics.psnr,
-    metrics.ssim,
-]
+SCORES = [metrics.mse, metrics.rmse, metrics.psnr, metrics.ssim]
 every_score = pytest.mark.parametrize("score", SCORES, ids=lambda f: f.__name__)
 
 
 @pytest.mark.parametrize(
     ("score", "value"),
-    [
-        (metrics.mse, 1e-2),
-        (metrics.rmse, 1e-1),
-        (metrics.psnr, 20.0),
-    ],
+    [(metrics.mse, 1e-2), (metrics.rmse, 1e-1), (metrics.psnr, 20.0)],
     ids=["mse", "rmse", "psnr"],
 )
 def test_scores_of_an_error_of_a_tenth_everywhere(score, value):
@@ -80,22 +71,13 @@ def test_scores_compare_every_run_with_its_own_truth(score, seeded):
 def test_scores_refuse_images_of_different_shapes(score):
     large = data.photos("cat", size=64).x
     with pytest.raises(
-        ValueError,
-        match=r"\(3, 32, 32\) cannot be scored against \(3, 64, 64\); give both as",
+        ValueError, match=r"\(3, 32, 32\) cannot be scored against \(3, 64, 64\); give both as"
     ):
         score(CAT, large)
 
 
 @every_score
-@pytest.mark.parametrize(
-    "x",
-    [
-        (4, 1, 3, 16, 16),
-        (3, 16, 16),
-        (5, 4, 1, 3, 16, 16),
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("x", [(4, 1, 3, 16, 16), (3, 16, 16), (5, 4, 1, 3, 16, 16)], ids=str)
 def test_scores_refuse_four_runs_of_one_image_against_four_images(score, x):
     fits = (
         r"a truth of shape \(4, 3, 16, 16\) does not fit results of shape \("
@@ -106,10 +88,7 @@ def test_scores_refuse_four_runs_of_one_image_against_four_images(score, x):
 
 
 def test_mse_does_not_broadcast_grey_over_colour():
-    with pytest.raises(
-        ValueError,
-        match=r"\(3, 32, 32\) cannot be scored against \(1, 32, 32\)",
-    ):
+    with pytest.raises(ValueError, match=r"\(3, 32, 32\) cannot be scored against \(1, 32, 32\)"):
         metrics.mse(CAT, CAT[:, :1])
 
 
@@ -125,8 +104,7 @@ def test_label_accuracy_does_not_compare_a_run_with_the_others():
     truth = torch.tensor([0, 1, 5])
     assert metrics.label_accuracy(found, truth[:, None]).tolist() == [1, 1, 0]
     with pytest.raises(
-        ValueError,
-        match=r"a truth of shape \(3,\) does not fit results of shape \(3, 1\)",
+        ValueError, match=r"a truth of shape \(3,\) does not fit results of shape \(3, 1\)"
     ):
         metrics.label_accuracy(found, truth)
 
@@ -188,12 +166,7 @@ def test_success_rate_reads_well_and_takes_any_shape():
 
 
 @pytest.mark.parametrize(
-    "success",
-    [
-        torch.tensor([1, 0]),
-        torch.tensor([0.5]),
-        torch.zeros(0, dtype=torch.bool),
-    ],
+    "success", [torch.tensor([1, 0]), torch.tensor([0.5]), torch.zeros(0, dtype=torch.bool)]
 )
 def test_success_rate_counts_only_bools(success):
     with pytest.raises(ValueError, match=r"bool tensor with entries, got torch\.\w+ with \d"):

@@ -72,15 +72,13 @@ def test_write_atomic_keeps_the_kind_of_an_error(tmp_path, place, kind):
     (tmp_path / "a file").touch()
     (tmp_path / "a folder").mkdir()
     with pytest.raises(
-        kind,
-        match=rf"{place} cannot be written \(.*\); choose a folder that exists and is yours",
+        kind, match=rf"{place} cannot be written \(.*\); choose a folder that exists and is yours"
     ):
         write_atomic(tmp_path / place, b"content")
 
 
 @pytest.mark.skipif(
-    os.name == "nt" or os.geteuid() == 0,
-    reason="the superuser may write everywhere",
+    os.name == "nt" or os.geteuid() == 0, reason="the superuser may write everywhere"
 )
 def test_write_atomic_refuses_a_folder_of_somebody_else(tmp_path):
     tmp_path.chmod(0o500)
@@ -164,9 +162,7 @@ def test_load_refuses_half_a_file(tmp_path_factory, share):
 
 
 @pytest.mark.parametrize(
-    "content",
-    [b"", b"not tensors at all", b"\0" * 100],
-    ids=["empty", "text", "zeros"],
+    "content", [b"", b"not tensors at all", b"\0" * 100], ids=["empty", "text", "zeros"]
 )
 def test_load_refuses_a_file_of_something_else(tmp_path, content):
     (tmp_path / "result").write_bytes(content)
@@ -183,14 +179,7 @@ def test_load_refuses_tensors_of_something_else(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [
-        {"attack": None},
-        {"complete": None},
-        {"format": None},
-        {"mine": "1"},
-    ],
-    ids=str,
+    "changes", [{"attack": None}, {"complete": None}, {"format": None}, {"mine": "1"}], ids=str
 )
 def test_load_refuses_a_file_with_other_entries(tmp_path, changes):
     storage.save(result([[1.0]]), tmp_path / "result")

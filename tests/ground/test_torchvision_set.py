@@ -56,8 +56,7 @@ def raw_files(root, content):
 
 def test_torchvision_set_lists_the_known_names_when_one_is_unknown(tmp_path):
     with pytest.raises(
-        ValueError,
-        match=r"called 'cifar10' here; there are MNIST, .*CIFAR10.*SVHN",
+        ValueError, match=r"called 'cifar10' here; there are MNIST, .*CIFAR10.*SVHN"
     ):
         data.torchvision_set("cifar10", tmp_path)
 
@@ -110,11 +109,7 @@ def test_torchvision_set_notices_raw_files_that_torchvision_cannot_read(tmp_path
 
 @pytest.mark.parametrize(
     ("name", "alternative"),
-    [
-        ("MNIST", "data.fashion()"),
-        ("FashionMNIST", "data.fashion()"),
-        ("SVHN", "data.photos()"),
-    ],
+    [("MNIST", "data.fashion()"), ("FashionMNIST", "data.fashion()"), ("SVHN", "data.photos()")],
 )
 def test_torchvision_set_names_the_alternative_offline(torchvision, tmp_path, name, alternative):
     torchvision(**{name: offline})

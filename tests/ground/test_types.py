@@ -81,10 +81,7 @@ def test_best_loss_is_infinite_before_the_first_evaluation():
     assert result([[], []]).best_loss.tolist() == [INF, INF]
 
 
-@pytest.mark.parametrize(
-    ("index", "value"),
-    [(0, 0), (2, 2), (-1, 2), (-3, 0)],
-)
+@pytest.mark.parametrize(("index", "value"), [(0, 0), (2, 2), (-1, 2), (-3, 0)])
 def test_run_keeps_the_leading_axis(index, value):
     one = result([[1.0]] * 3).run(index)
     assert one.x.shape[0] == one.y.shape[0] == one.loss.shape[0] == 1

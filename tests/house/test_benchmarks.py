@@ -9,7 +9,7 @@ import torch
 from benchmarks import memory, reference, speed
 from dlgutils import attacks, invert, metrics
 from reproduce import recovery
-from reproduce.rounds import pool
+from reproduce.inputs import all_images
 
 
 def test_reference_iterations_are_those_of_the_reference_recipe():
@@ -17,7 +17,7 @@ def test_reference_iterations_are_those_of_the_reference_recipe():
 
     The loop's history goes on where ours does.
     """
-    one = recovery.honest_round(speed.WIDE, 0, pool("photos"))
+    one = recovery.honest_round(speed.WIDE, 0, all_images("photos"))
     generator = torch.Generator().manual_seed(5)
     loop = reference.iterations(one.model, one.shared, generator)
     x, evaluations = next(loop)
@@ -36,7 +36,7 @@ def test_reference_iterations_are_those_of_the_reference_recipe():
 
 
 def test_reference_iterations_stop_at_their_budget():
-    one = recovery.honest_round(speed.DEFAULT, 0, pool("photos"))
+    one = recovery.honest_round(speed.DEFAULT, 0, all_images("photos"))
     generator = torch.Generator().manual_seed(0)
     loop = reference.iterations(one.model, one.shared, generator, most=2)
     assert len(list(islice(loop, 9))) == 2

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from reproduce import batches, closed_form, dropout_run, recovery, separation
-from reproduce.rounds import pool
+from reproduce.inputs import all_images
 
 SETTINGS = list(recovery.settings())
 
@@ -22,7 +22,7 @@ def test_recovery_rows_count_every_run(setting):
 
 
 def test_recovery_draws_its_rounds_and_does_not_choose():
-    everything = pool("photos")
+    everything = all_images("photos")
     drawn = []
     for seed in range(8):
         one = recovery.honest_round(SETTINGS[0], seed, everything)
@@ -53,7 +53,7 @@ def test_dropout_run_is_summed_up_over_images_and_goes_on(tmp_path, monkeypatch)
 
 def test_separation_row_counts_what_is_certified_and_what_is_right(monkeypatch):
     monkeypatch.setattr(separation, "count_rounds", lambda _: 2)
-    images = pool("photos").x
+    images = all_images("photos").x
     apart = separation.row(separation.Cell(768, 10, 0.5, 2), images)
     together = separation.row(separation.Cell(768, 10, 0.0, 2), images)
     columns = ("certified", "right", "parallel_columns_right", "rounds")
@@ -73,12 +73,7 @@ def test_batches_are_scored_for_every_attacker(tmp_path, monkeypatch):
 def test_closed_form_is_scored_beside_idlg():
     """Slow, about 8 s on a quiet machine: a 32×32 image, and two short attacks from two starts."""
     row = closed_form.solve(
-        image="cat",
-        activation="sigmoid",
-        init="default",
-        rate=0.5,
-        noise=1e-4,
-        seed=0,
+        image="cat", activation="sigmoid", init="default", rate=0.5, noise=1e-4, seed=0
     )
     assert row["label_right"] == 1
     assert 0 < row["mse"] < 0.03

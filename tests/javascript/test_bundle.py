@@ -70,8 +70,8 @@ def test_bundle_refuses_a_name_that_is_not_exported(files):
             "b.js": "export const b = 1;\nexport const c = 1;\nconst d = 1;\n",
         }
     )
-    said = r"a\.js imports d from b\.js, which exports b, c; correct the name or export it"
-    with pytest.raises(ValueError, match=said):
+    message = r"a\.js imports d from b\.js, which exports b, c; correct the name or export it"
+    with pytest.raises(ValueError, match=message):
         bundle(entry)
 
 

@@ -1,4 +1,4 @@
-"""What the page is told of the attacks: optimisers with their settings, bounds, starts."""
+"""What the page gets to know about the attacks: optimisers with their settings, bounds, starts."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from dlgutils.types import Optimizer
 
 
 def network(source):
-    """What the source says of the network and of the attacks."""
+    """What the source has about the network and the attacks."""
     return json.loads(re.search(r"^const network = (.*);$", source, re.MULTILINE)[1])
 
 
@@ -23,11 +23,11 @@ def test_worker_source_describes_every_attack():
     described = network(javascript.worker_source())
     assert (described["features"], described["classes"]) == (768, 12)
     assert list(described["attacks"]) == [attack.name for attack in javascript.ATTACKS]
-    said = {
+    found = {
         name: (a["objective"], [*a["unknowns"]], a["readsLabel"], a["readsMask"], a["draws"])
         for name, a in described["attacks"].items()
     }
-    assert said == {
+    assert found == {
         "iDLG": ("objective0", ["x"], True, False, False),
         "iDLG, mask read": ("objective0", ["x"], True, True, False),
         "DLG": ("objective1", ["x", "logits"], False, False, False),
@@ -52,7 +52,7 @@ def test_compile_attacks_passes_settings_that_were_changed():
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "said"),
+    ("optimizer", "message"),
     [
         (lbfgs(line_search=False), r"no .*(without line search|line_search=False)"),
         (adam(signed=True), r"no .*(signed adam|signed=True)"),
@@ -63,10 +63,10 @@ def test_compile_attacks_passes_settings_that_were_changed():
     ],
     ids=lambda value: getattr(value, "name", None),
 )
-def test_compile_attacks_refuses_what_the_page_does_not_implement(optimizer, said):
+def test_compile_attacks_refuses_what_the_page_does_not_implement(optimizer, message):
     """Otherwise it would run as if the setting were not there."""
     attack = replace(attacks.idlg, optimizer=optimizer)
-    with pytest.raises(NotImplementedError, match=f"{said}.*take one of them, or .* invert"):
+    with pytest.raises(NotImplementedError, match=f"{message}.*take one of them, or .* invert"):
         worker.compile_attacks([attack])
 
 

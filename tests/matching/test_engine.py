@@ -145,10 +145,7 @@ def test_invert_a_prior_is_added_to_the_distance(tiny):
     model, _, shared, *_ = tiny()
     plain, with_prior = (
         invert(model, shared, attack, steps=1).loss
-        for attack in (
-            attacks.idlg,
-            replace(attacks.idlg, prior=lambda guess: guess.x.sum()),
-        )
+        for attack in (attacks.idlg, replace(attacks.idlg, prior=lambda guess: guess.x.sum()))
     )
     assert (with_prior - plain).item() == pytest.approx(32)  # 64 pixels of mid-grey
 

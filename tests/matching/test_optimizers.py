@@ -174,7 +174,7 @@ def test_adam_takes_its_settings():
 
 
 @pytest.mark.parametrize("slope", [[3.0, -0.01, 0.0], [0.5, -7.0, 0.0]], ids=str)
-def test_signed_adam_sees_directions_only(slope):
+def test_adam_signed_sees_directions_only(slope):
     slope = torch.tensor([slope])
 
     def first_trial(optimizer, slope):

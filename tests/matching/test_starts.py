@@ -32,6 +32,7 @@ def test_pink_is_smoother_than_noise_and_lies_about_grey(seeded):
 
 
 def _large():
+    """A round of which only the classes are known."""
     return Shared({}, {"fc.bias": torch.zeros(12)}, ())
 
 

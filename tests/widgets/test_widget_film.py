@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from dlgutils import attacks, data, invert, metrics, models, widgets
-from dlgutils.federated import honest
+from dlgutils import attacks, data, invert, metrics, widgets
+from tests.helpers.results import attack_on_the_cat
 
 CAT = data.photos("cat")
 
@@ -21,6 +21,7 @@ def as_bytes(x):
 
 
 def pixels(frames, shape):
+    """The compressed pictures of a scene, (n, *shape) bytes."""
     content = zlib.decompress(frames)
     return np.frombuffer(content, dtype=np.uint8).reshape(-1, *shape)
 
@@ -28,9 +29,7 @@ def pixels(frames, shape):
 @pytest.fixture(scope="module")
 def result():
     """A short attack on the cat, two runs."""
-    generator = torch.Generator().manual_seed(0)
-    model, _, shared, _ = honest(models.lenet(), CAT, generator)
-    return invert(model, [shared, shared], attacks.idlg, steps=6, frames=4)
+    return attack_on_the_cat(runs=2, steps=6, frames=4)
 
 
 def test_film_holds_the_pictures(result):

@@ -17,7 +17,7 @@ def skip_fields(
 ) -> bool:
     """Connected to autodoc-skip-member: fields of NamedTuples are not listed one by one.
 
-    All that autodoc can say of them is "Alias for field number 0"; the source has comments.
+    All that autodoc has for them is "Alias for field number 0"; the source has comments.
     """
     return skip or isinstance(thing, FIELD)
 
@@ -35,7 +35,7 @@ def keep_colon(
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """What Sphinx calls."""
+    """Register the extension with Sphinx."""
     app.connect("autodoc-skip-member", skip_fields)
     app.connect("autodoc-process-docstring", keep_colon, priority=400)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

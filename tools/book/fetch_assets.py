@@ -1,4 +1,4 @@
-"""Fetch what others wrote for the browser: what the book serves itself, and what its tests bring.
+"""Fetch scripts by others: those that the book serves itself, and those that its tests use.
 
 assets/vendor/ lands beside the pages, so that they ask no third party; tests/browser/vendor/ does
 not. A complete folder is left alone, and each appears whole or not at all.

@@ -26,7 +26,7 @@ class Archive(NamedTuple):
 
     @property
     def url(self) -> str:
-        """Where the registry has it."""
+        """The address of the archive in the registry."""
         name = self.package.split("/")[-1]
         return f"{REGISTRY}/{self.package}/-/{name}-{self.version}.tgz"
 

@@ -1,4 +1,4 @@
-"""Pictures of built pages, of those that are named or of all.
+"""Take pictures of built pages: of those that are named, or of all.
 
 python tools/book/screenshots.py FOLDER [--width 1200] [book/intro notebooks/01_…]
 """

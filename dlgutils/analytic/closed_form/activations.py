@@ -3,26 +3,20 @@
 import torch
 from torch import Tensor, nn
 
-from dlgutils.analytic.one_image import CLEAR
+from dlgutils.analytic.rank_one import SIGNIFICANT
 
-INVERTIBLE = (
-    nn.Sigmoid,
-    nn.Tanh,
-    nn.LeakyReLU,
-    nn.ELU,
-    nn.Softplus,
-    nn.ReLU,
-)
+INVERTIBLE = (nn.Sigmoid, nn.Tanh, nn.LeakyReLU, nn.ELU, nn.Softplus, nn.ReLU)
 """The activations that `inverse` takes; no subclasses, which may compute something else."""
 
-_EDGE = 1e-15  # how near a value may come to the end of the range, where the inverse is infinite
+_EDGE = 1e-15  # how near a value may come to the end of its range, where the inverse is infinite
 
 
 def inverse(module: nn.Module, value: Tensor, error: Tensor) -> Tensor:
     """The pre-activation z of what left an activation, (n,).
 
-    value, error: (n,), with the standard error of each value. Where the activation is flat, its
-    inverse is not unique, and any z will do at which it is flat too: a ReLU's zero gives zero.
+    module: one of `INVERTIBLE`. value: (n,). error: (n,), the standard error of each value. Where
+    the activation is flat, its inverse is not unique, and any z at which it is flat will do: a
+    ReLU's zero gives zero.
     """
     limit = 1 - _EDGE
     match module:
@@ -44,7 +38,7 @@ def inverse(module: nn.Module, value: Tensor, error: Tensor) -> Tensor:
             off = -torch.expm1(-beta * positive)
             return value + off.log() / beta
     assert isinstance(module, nn.ReLU), f"{module} is not among INVERTIBLE"
-    active = value > CLEAR * error
+    active = value > SIGNIFICANT * error
     return torch.where(active, value, 0)
 
 

@@ -1,4 +1,4 @@
-"""The chain of modules that an image passes, each of which can be inverted."""
+"""The chain of modules that an image passes through, each of which can be inverted."""
 
 import copy
 
@@ -12,7 +12,7 @@ from dlgutils.types import Shared
 
 
 def chain(model: nn.Module, x_shape: tuple[int, ...]) -> list[Step]:
-    """The modules that one image passes, in order.
+    """The modules that one image passes through, in order.
 
     model: in float64; x_shape: (batch, channels, height, width) of its images.
     Modules that leave every number as it is are left out. Raises ValueError unless the modules are
@@ -50,12 +50,7 @@ def in_float64(model: nn.Module, shared: Shared) -> nn.Module:
     return model
 
 
-def _check_chain(
-    model: nn.Module,
-    steps: list[Step],
-    *,
-    complete: bool,
-) -> None:
+def _check_chain(model: nn.Module, steps: list[Step], *, complete: bool) -> None:
     """Raises ValueError unless the steps are the whole model, each used once, the last one linear.
 
     complete: whether what left the last module is what the model returns.

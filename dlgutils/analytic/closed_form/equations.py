@@ -23,7 +23,7 @@ from dlgutils.analytic.closed_form.records import Measured, Message, Step
 
 @dataclass(frozen=True)
 class Equations:
-    """Both systems of one convolution."""
+    """Both systems of one convolution, with the precision of each equation."""
 
     index: Tensor  # (taps, places): which unknown is met; `unknowns` for padding
     shape: tuple[int, int, int]  # of u: (channels, height, width)
@@ -36,18 +36,18 @@ class Equations:
 
     @property
     def unknowns(self) -> int:
-        """How many numbers u has."""
+        """The number of entries of u."""
         return math.prod(self.shape)
 
     @property
     def n_equations(self) -> int:
-        """How many equations say anything."""
+        """The number of equations with a precision above zero."""
         known = int((self.z_precision > 0).sum())
         channels = int((self.gradient_precision > 0).sum())
         return known + channels * len(self.index)
 
     def residuals(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """What u, (unknowns,), leaves of both right-hand sides: (out, places) and (out, taps)."""
+        """The residuals of both systems at u, (unknowns,): (out, places) and (out, taps)."""
         padded = torch.cat([u, u.new_zeros(1)])
         patches = padded[self.index]
         z = self.z - self.weight @ patches
@@ -129,8 +129,8 @@ class Equations:
 
 # The errors of the right-hand sides. That of z comes from the layer above. The gradient has its
 # noise σ; and as the coefficients δ are themselves wrong by a relative error ε, the left-hand side
-# is wrong by ε times the size of a row of ∂loss/∂W. A row is left out if all of its δ is zero, for
-# then it says nothing, or if its error is zero, since nothing can be divided by that.
+# is wrong by ε times the size of a row of ∂loss/∂W. A row is left out if all of its δ is zero,
+# since it says nothing then, or if its error is zero, since nothing can be divided by that.
 def equations_of(step: Step, measured: Measured, above: Message) -> Equations:
     """Both systems of a convolution.
 
@@ -167,11 +167,7 @@ def _unknowns_met(conv: nn.Conv2d, shape: tuple[int, ...]) -> Tensor:
     n = math.prod(shape)
     numbers = torch.arange(1, n + 1).to(conv.weight)
     patches = unfold(
-        numbers.view(1, *shape),
-        conv.kernel_size,
-        conv.dilation,
-        conv.padding,
-        conv.stride,
+        numbers.view(1, *shape), conv.kernel_size, conv.dilation, conv.padding, conv.stride
     )
     index = patches[0].long() - 1  # padding is zero, hence −1
     return torch.where(index < 0, n, index)

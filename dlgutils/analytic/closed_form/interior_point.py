@@ -1,6 +1,6 @@
 """Least squares over u ≥ 0, by Mehrotra's interior point method (1992, doi:10.1137/0802028).
 
-At the minimum of f over u ≥ 0 there are prices y: for a unit at the bound the derivative of f,
+At the minimum of f over u ≥ 0 there are multipliers y: for a unit at the bound the derivative of f,
 which would fall further below it, and zero for all others:
 
     ∇f(u) = y,    u ≥ 0,    y ≥ 0,    uᵢ yᵢ = 0.
@@ -44,10 +44,7 @@ class Iterate(NamedTuple):
 
 
 def nonnegative(
-    equations: Equations,
-    prior: Prior,
-    matrix: Tensor,
-    u: Tensor,
+    equations: Equations, prior: Prior, matrix: Tensor, u: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The minimum over u ≥ 0, (n,), and the Cholesky factor of the precision of u there, (n, n).
 
@@ -95,17 +92,16 @@ def mehrotra_step(now: Iterate) -> tuple[Tensor, Tensor]:
     u, y = now.u, now.y
     gap = (u * y).mean()
     du, dy = now.newton_step(torch.zeros_like(u))
-    ahead_u = u + _longest(u, du) * du
-    ahead_y = y + _longest(y, dy) * dy
+    ahead_u = u + _step_to_boundary(u, du) * du
+    ahead_y = y + _step_to_boundary(y, dy) * dy
     reachable = (ahead_u * ahead_y).mean()
     on_path = (reachable / gap) ** 3 * gap
     du, dy = now.newton_step(on_path - du * dy)
-    longest = min(_longest(u, du), _longest(y, dy))
-    length = 0.995 * longest
+    length = 0.995 * min(_step_to_boundary(u, du), _step_to_boundary(y, dy))
     return u + length * du, y + length * dy
 
 
-def _longest(v: Tensor, step: Tensor) -> float:
-    """How many times a step may be taken until an entry of v > 0 becomes zero; at most once."""
+def _step_to_boundary(v: Tensor, step: Tensor) -> float:
+    """The share of a step, at most 1, after which the first entry of v > 0 becomes zero."""
     lengths = torch.where(step < 0, -v / step, math.inf)
     return min(1.0, float(lengths.min()))

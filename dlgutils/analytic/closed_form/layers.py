@@ -78,10 +78,10 @@ def linear_input(weight_gradient: Tensor, bias_gradient: Tensor) -> Tensor:
 # rounding, and so is ∂loss/∂u = Wᵀδ. What the equations leave, G − δ uᵀ, has the error of G, and
 # that of δ times the size of G.
 def invert_linear(step: Step, measured: Measured, above: Message) -> tuple[Layer, Message]:
-    """Through a linear layer: its gradient alone determines what entered it.
+    """The record of a linear layer, whose gradient alone determines its input, and what is below.
 
-    ∂loss/∂bias is ∂loss/∂z. Of the classifier, whose message has no value yet, that was read
-    already.
+    ∂loss/∂z is ∂loss/∂bias, where there is a bias. That of the classifier, whose message has no
+    value yet, has been read already.
     """
     g = measured.gradient[f"{step.name}.weight"]
     grad_output = above.grad_output
@@ -113,7 +113,7 @@ def invert_linear(step: Step, measured: Measured, above: Message) -> tuple[Layer
 # dropped unit left it as zero whatever it was: its error is infinite. By the chain rule ∂loss/∂u is
 # the mask, 1/(1 − p) or 0, times the gradient above.
 def invert_dropout(step: Step, mask: Tensor, above: Message) -> Message:
-    """Through dropout: nothing is known about a dropped unit, and nothing depends on it.
+    """What is below dropout: nothing is known about a dropped unit, and nothing depends on it.
 
     mask: (n,), entries 0 or 1/(1 − p).
     """
@@ -128,19 +128,19 @@ def invert_dropout(step: Step, mask: Tensor, above: Message) -> Message:
 # it is constant, since a unit that a ReLU switched off could be anything below zero. By the chain
 # rule ∂loss/∂z = f′(z) ∂loss/∂a. If z is wrong by its error, then f′ is taken at the wrong place:
 # the difference between f′ here and there, times ∂loss/∂a, is the error that this adds. Where f is
-# constant, f′ is 0, but 1 if the unit is on after all; the chance of that is about its error over
-# the size of the units that are on.
+# constant, f′ is 0, but 1 if the unit is on after all; the probability of that is about its error
+# divided by the size of the units that are on.
 def invert_activation(step: Step, above: Message) -> Message:
-    """Through an activation: its inverse, with errors that grow where it is flat."""
+    """What is below an activation: its inverse, with errors that grow where it is flat."""
     activation = step.module
     z = activations.inverse(activation, above.value, above.error)
     derivative = activations.derivative(activation, z)
     changes = derivative > 0
     error = torch.where(changes, above.error / derivative, math.inf)
     largest = above.value.abs().max()
-    chance = (above.error / largest).clamp(max=1)
+    probability = (above.error / largest).clamp(max=1)
     elsewhere = activations.derivative(activation, z + error)
-    steeper = torch.where(changes, elsewhere, chance) - derivative
+    steeper = torch.where(changes, elsewhere, probability) - derivative
     grad_output = derivative * above.grad_output
     wrong = (steeper * above.grad_output).norm()
     length = grad_output.norm().clamp(min=_tiny(z))
@@ -157,12 +157,9 @@ def _tiny(like: Tensor) -> float:
 # of the kernels gives what each place sends to the taps of its patch, and `fold` adds that up where
 # patches overlap.
 def invert_convolution(
-    step: Step,
-    below: nn.Module | None,
-    measured: Measured,
-    above: Message,
+    step: Step, below: nn.Module | None, measured: Measured, above: Message
 ) -> tuple[Layer, Message]:
-    """Through a convolution: least squares with a prior.
+    """The record of a convolution, inverted by least squares with a prior, and what is below.
 
     Args:
         step: the convolution.

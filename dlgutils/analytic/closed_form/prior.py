@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from dlgutils import coordinates
 from dlgutils.analytic.closed_form.activations import INVERTIBLE
 
-_CONTRAST = 0.6  # the size of a photograph's white coordinates
+_CONTRAST = 0.6  # the variance of a photograph's whitened coordinates
 
 
 class Prior(NamedTuple):
@@ -28,9 +28,9 @@ class Prior(NamedTuple):
 # the pixels, independently of one another: it is a Kronecker product, and so is TᵀT. The factors
 # are found by encoding unit images.
 def image_prior(like: Tensor, shape: tuple[int, int, int]) -> Prior:
-    """Photographs of that shape, (channels, height, width): mid-grey, with smooth deviations.
+    """The prior of photographs: mid-grey on average, with smooth deviations.
 
-    like: a tensor of the wanted dtype and device.
+    like: a tensor of the wanted dtype and device. shape: (channels, height, width).
     """
     channels, height, width = shape
     pixels = height * width
@@ -44,13 +44,13 @@ def image_prior(like: Tensor, shape: tuple[int, int, int]) -> Prior:
 
 
 def activation_prior(below: nn.Module, outputs: Tensor, n: int) -> Prior:
-    """n independent units in the range of the activation that they left.
+    """The prior of n independent units that lie in the range of the activation below them.
 
-    Where the range has no end, or no activation is below, the scale is ten times that of what is
-    known above.
+    Where the range has no end, or there is no activation below, the standard deviation is ten times
+    the largest output of the convolution.
 
     Args:
-        below: the module that u left.
+        below: the module whose output is u.
         outputs: what left the convolution that u enters, in the wanted dtype and device.
         n: the number of unknowns.
     """
@@ -70,7 +70,10 @@ def activation_prior(below: nn.Module, outputs: Tensor, n: int) -> Prior:
 
 
 def _products(images: Tensor) -> Tensor:
-    """The products of these deviations from grey with one another in coordinates of size one."""
-    white = coordinates.whitened.encode(0.5 + images)
-    scaled = white.flatten(1) / math.sqrt(_CONTRAST)
+    """The scalar products of these deviations from grey, in coordinates of variance one: (n, n).
+
+    images: (n, channels, height, width), less mid-grey.
+    """
+    whitened = coordinates.whitened.encode(0.5 + images)
+    scaled = whitened.flatten(1) / math.sqrt(_CONTRAST)
     return scaled @ scaled.T

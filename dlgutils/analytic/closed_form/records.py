@@ -27,7 +27,7 @@ class Layer(NamedTuple):
 
 @dataclass(frozen=True)
 class Solution:
-    """What the recursion found in the gradient of one image; `print` shows a line a layer."""
+    """What the recursion found in the gradient of one image; `print` shows a table."""
 
     x: Tensor  # (1, channels, height, width), of the gradient's dtype; not clamped to [0, 1]
     y: Tensor  # (1,): its label
@@ -61,7 +61,7 @@ class Message(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A module of the chain, and the shape of what one image gives it."""
+    """A module of the chain, and the shape of its input for one image."""
 
     name: str
     module: nn.Module

@@ -68,10 +68,7 @@ def recover(model: nn.Module, shared: Shared, *, noise: float = 0.0) -> Solution
 
 
 def _descend(
-    steps: list[Step],
-    measured: Measured,
-    drawn: Tensors,
-    message: Message,
+    steps: list[Step], measured: Measured, drawn: Tensors, message: Message
 ) -> tuple[tuple[Layer, ...], Message]:
     """The layers from the classifier down, and what is known about the image.
 

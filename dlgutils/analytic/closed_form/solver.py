@@ -23,7 +23,7 @@ _ROUNDING = 2e-14  # of Cholesky in float64, relative to the largest entry: 100 
 
 
 class Estimate(NamedTuple):
-    """What equations and prior say together about the input of a convolution."""
+    """The input of a convolution, as equations and prior together determine it."""
 
     u: Tensor  # (unknowns,)
     error: Tensor  # (unknowns,): standard errors
@@ -102,7 +102,7 @@ def iterative_refinement(equations: Equations, prior: Prior, factorised: Factori
 # √s times too small. There the correction s M⁻¹P is one, and adding √s − 1 of it makes them as
 # large as the true prior says; where the equations say all, sM⁻¹P is zero and leaves them alone.
 def posterior_samples(prior: Prior, factorised: Factorised) -> Tensor:
-    """Errors of u as they may be, (n, samples): normal, with the covariance of u."""
+    """Random errors of u, (n, samples): normal, with the covariance of u."""
     _, factor, strength = factorised
     generator = Generator().manual_seed(0)
     shape = (len(factor), _SAMPLES)
@@ -119,7 +119,7 @@ def posterior_samples(prior: Prior, factorised: Factorised) -> Tensor:
 # each block the extreme eigenvalue is taken from a small matrix (Rayleigh–Ritz). The eigenvalues of
 # N are the squared singular values of the equations.
 def condition(normal: Tensor, factorised: Factorised, samples: Tensor) -> float:
-    """Largest over smallest singular value of the equations, to a few per cent.
+    """Largest over smallest singular value of the equations, to a few per cent: their condition.
 
     samples: (n, k), any k vectors to start from.
     """
@@ -127,10 +127,10 @@ def condition(normal: Tensor, factorised: Factorised, samples: Tensor) -> float:
     for _ in range(2):
         small = linalg.qr(factorised.solve(small)).Q
         large = linalg.qr(normal @ large).Q
-    lowest = linalg.eigvalsh(small.T @ normal @ small)[0]
-    highest = linalg.eigvalsh(large.T @ normal @ large)[-1]
+    smallest = linalg.eigvalsh(small.T @ normal @ small)[0]
+    largest = linalg.eigvalsh(large.T @ normal @ large)[-1]
     tiny = torch.finfo(normal.dtype).tiny
-    ratio = highest / lowest.clamp(min=tiny)
+    ratio = largest / smallest.clamp(min=tiny)
     return math.sqrt(float(ratio))
 
 

@@ -7,11 +7,11 @@ import { plainProduct } from "./product.js";
 const bytesOf = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 export const decoded = (text) => new Float32Array(bytesOf(text).buffer);
 
-// Bytes for n numbers, and for a vector of four that begins at the last of them.
+// Bytes for n numbers, with room for a vector of four that begins at the last of them.
 const roomFor = (n) => 16 * Math.ceil((n + 3) / 4);
 
 // Arrays of the given sizes in one memory, and the matrix product in it: product.wat's, or the
-// page's own where there is no WebAssembly, none with vectors, or none that the page may run.
+// page's own where WebAssembly is missing, has no vectors, or is forbidden.
 export function machine(sizes) {
   const length = sizes.reduce((sum, n) => sum + roomFor(n), 0);
   let memory;

@@ -66,7 +66,7 @@ export function adam(start, { lr, betas, eps }) {
   return search;
 }
 
-// The last pairs of a step s and the change y of the slope along it: the curvature of L-BFGS.
+// The memory of L-BFGS: the last pairs of a step s and the change y of the slope along it.
 class CurvaturePairs {
   constructor(history) {
     this.history = history;
@@ -82,7 +82,7 @@ class CurvaturePairs {
     this.gamma = 1; // the inverse curvature along the youngest pair
   }
 
-  // Pairs of no, or of negative, curvature are left out.
+  // Pairs without positive curvature are left out.
   remember(s, y) {
     const sy = dot(s, y);
     const yy = dot(y, y);
@@ -91,7 +91,8 @@ class CurvaturePairs {
     this.gamma = sy / yy;
   }
 
-  // Minus the inverse Hessian times the slope, by two loops over the pairs (Nocedal 1980).
+  // Minus the inverse Hessian times the slope, by two loops over the pairs (Nocedal 1980,
+  // doi:10.1090/S0025-5718-1980-0572855-7).
   newtonStep(slope) {
     const q = slope.map((g) => -g);
     const alphas = [];

@@ -1,4 +1,4 @@
-// The page's own product of two matrices, for where it has no WebAssembly to do it.
+// The page's own product of two matrices, for pages without WebAssembly.
 
 // o[o0 + i N + j] = Σ_k a[a0 + i ar + k ac] b[b0 + k br + j], an M×K by a K×N matrix, strides as in
 // torch. Four rows of b at a time, so that o is read and written a quarter as often.

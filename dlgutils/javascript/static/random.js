@@ -1,6 +1,7 @@
 // Random numbers from a seed.
 
-// Uniform in [0, 1): splitmix32, a small version of SplitMix (Steele, Lea & Flood 2014).
+// Uniform in [0, 1): splitmix32, a small version of SplitMix (Steele, Lea & Flood 2014,
+// doi:10.1145/2660193.2660195).
 export const generator = (seed) => () => {
   seed = (seed + 0x9e3779b9) | 0;
   let z = Math.imul(seed ^ (seed >>> 16), 0x21f0aaad);
@@ -12,7 +13,7 @@ export const generator = (seed) => () => {
 export const drawUniform = (random, n, bound) =>
   Float32Array.from({ length: n }, () => (2 * random() - 1) * bound);
 
-// One number, standard normal (Box & Muller 1958).
+// One number, standard normal (Box & Muller 1958, doi:10.1214/aoms/1177706645).
 export const drawNormal = (random) =>
   Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
 

@@ -108,7 +108,7 @@ function frameSender(steps, secondsSoFar, send) {
   };
 }
 
-// One run: the client's round, what can be read, and, unless it happens elsewhere, the search.
+// One run: the client's round, what can be read, and the search, unless that happens elsewhere.
 function run({ attack: name, rate, noise, seed, steps, elsewhere, ...client }, send) {
   const attack = network.attacks[name];
   const { shared, mask } = share({ rate, noise, seed, ...client });

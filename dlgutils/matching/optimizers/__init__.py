@@ -1,13 +1,11 @@
 """Optimisers of many independent functions at once: points are (runs, n), no run waits for another.
 
 Each is a pair of pure functions (see `types.Optimizer`): `init` makes a state, `update` takes one
-evaluation of every run at `state.trial` and returns the next state. Whoever calls them evaluates,
-records, and may stop between any two ticks.
+evaluation of every run at `state.trial` and returns the next state. The caller evaluates, records,
+and may stop between any two ticks.
 """
 
-from dlgutils.matching.optimizers.adam import AdamState, adam
+from dlgutils.matching.optimizers.adam import adam
 from dlgutils.matching.optimizers.lbfgs import lbfgs
-from dlgutils.matching.optimizers.memory import Memory
-from dlgutils.matching.optimizers.steps import LbfgsState
 
-__all__ = ["AdamState", "LbfgsState", "Memory", "adam", "lbfgs"]
+__all__ = ["adam", "lbfgs"]

@@ -1,4 +1,4 @@
-"""Adam for many runs, with what inverting gradients adds to it: signs, a box, smaller steps."""
+"""Adam for many runs, with what Inverting Gradients adds to it: signs, a box, smaller steps."""
 
 from types import MappingProxyType
 from typing import NamedTuple
@@ -54,10 +54,11 @@ def adam(
 
     Args:
         lr: the learning rate.
-        betas: what a mean of the slopes, and of their squares, keeps from tick to tick.
+        betas: the shares of the mean slope, and of the mean square, that are kept at each tick.
         eps: added to the root of the mean square, which may be zero.
-        signed: take the signs of the slope instead, as in Geiping et al. 2020, arXiv:2003.14053.
-        box: (lowest, highest) value of every unknown; what steps outside is put on the border.
+        signed: take the signs of the slope instead of the slope (Geiping et al. 2020,
+            arXiv:2003.14053).
+        box: (lowest, highest) value of every unknown; what steps outside is clamped to it.
         patience: evaluations without progress, a value lower by 1e-4 of itself, after which the
             learning rate of the run becomes a tenth; None: it stays.
 

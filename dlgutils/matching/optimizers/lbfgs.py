@@ -5,9 +5,9 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from dlgutils.matching.optimizers.memory import empty_memory
+from dlgutils.matching.optimizers.lbfgs_memory import empty_memory
+from dlgutils.matching.optimizers.lbfgs_steps import LbfgsState, backtrack, full_step
 from dlgutils.matching.optimizers.runs import all_alive, check_positive, per_run
-from dlgutils.matching.optimizers.steps import LbfgsState, backtrack, full_step
 from dlgutils.types import Optimizer
 
 
@@ -18,13 +18,14 @@ def lbfgs(*, history: int = 100, line_search: bool = True) -> Optimizer:
     otherwise the next tick tries a shorter step along the same direction. A run whose step becomes
     negligible forgets its pairs and goes on from steepest descent; if that fails too, it stops.
     Without it: what `torch.optim.LBFGS` does as DLG's public code calls it (lr 1, first step at
-    most 1/‖∇‖₁, its tolerances), with its freedom to diverge; a run freezes when its value or slope
-    is not finite.
+    most 1/‖∇‖₁, its tolerances), free to diverge; a run freezes when its value or slope is not
+    finite.
 
-    Nothing in it waits for the device: the host takes no decision.
+    Nothing in it waits for the device, since nothing is decided on the host.
 
-    history: how many pairs a run remembers; 2 · history · n numbers of memory a run, updated in
-    place, so an old state cannot be resumed. Raises ValueError unless it is positive.
+    history: how many pairs a run remembers. A run takes 2 · history · n numbers of memory, which
+    are updated in place, so an old state cannot be resumed. Raises ValueError unless it is
+    positive.
     """
     check_positive("history", history)
     move = backtrack if line_search else full_step

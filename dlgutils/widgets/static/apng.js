@@ -1,5 +1,5 @@
-// An animated PNG of square pictures (bytes, three a pixel), each pixel enlarged so many times,
-// five pictures a second.
+// An animated PNG of square pictures, three bytes a pixel, at five pictures a second. Each pixel
+// becomes a square of `scale` × `scale`.
 
 const CRC = Uint32Array.from({ length: 256 }, (_, n) => {
   let crc = n;

@@ -3,7 +3,7 @@
 export const make = (tag, properties = {}, ...children) => {
   const element = Object.assign(document.createElement(tag), properties);
   element.append(...children);
-  // JupyterLab moves between cells at arrows and Enter, unless what has the focus asks for them.
+  // JupyterLab takes arrows and Enter for itself, unless the focused element asks for them.
   if (element.matches("button, input, select")) element.dataset.lmSuppressShortcuts = "";
   return element;
 };
@@ -46,8 +46,8 @@ export function paint(figure, pixels, [height, width, channels], description) {
   canvas.setAttribute("aria-label", description);
 }
 
-// A caption that a screen reader reads out at rest only: what comes while it is busy is read out
-// once that has ended.
+// Change a caption, which screen readers announce unless the widget is busy: what comes meanwhile
+// is announced once that has ended.
 export function say(caption, text, busy) {
   const live = busy ? "off" : "polite";
   if (caption.textContent === text && caption.getAttribute("aria-live") === live) return;
@@ -55,7 +55,7 @@ export function say(caption, text, busy) {
   caption.textContent = text;
 }
 
-// A control bound to a trait, both ways; what it would not submit does not reach the trait.
+// A control bound to a trait, both ways; an invalid entry does not reach the trait.
 export function bound(model, name, control, read) {
   const show = () => (control.value = model.get(name));
   control.addEventListener("input", () => {
@@ -63,7 +63,7 @@ export function bound(model, name, control, read) {
     model.set(name, read(control.value));
     model.save_changes();
   });
-  control.addEventListener("change", show); // what was not taken gives way to what was
+  control.addEventListener("change", show); // an invalid entry gives way to the last valid one
   model.on(`change:${name}`, show);
   show();
   return control;

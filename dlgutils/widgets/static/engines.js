@@ -1,7 +1,7 @@
 // What runs an attack for the lab: a worker of this page, or the kernel behind it.
 
-// A worker that is started at its first run, and again after it was stopped. `answered` is called
-// with each of its messages, `failed` with what went wrong.
+// A worker that starts at its first run, and again after it was stopped. `answered` is called with
+// each of its messages, `failed` with what went wrong.
 export function workerOf(script, answered, failed) {
   const address = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
   let worker = null;

@@ -1,4 +1,4 @@
-// A film of stored results: its pictures, the curve of their errors, and controls to move it.
+// A film of results: its pictures, the curve of their errors, and controls to move it.
 
 import {
   bound,
@@ -15,14 +15,14 @@ import { curve } from "./curve.js";
 
 const FRAME_TIME = 200; // milliseconds
 
-// Of the scenes, the one that has most in common with `now`; the first of several.
+// The scene that has most in common with `now`; the first one if there are several.
 function nearest(scenes, now) {
   const alike = (scene) => scene.filter((value, k) => value === now[k]).length;
   return scenes.reduce((best, scene) => (alike(scene) > alike(best) ? scene : best));
 }
 
-// One select for each axis along which the scenes differ; a combination that is not there moves the
-// other axes as little as it can.
+// One select for each axis along which the scenes differ. If there is no scene for a combination,
+// the other axes change as little as possible.
 function choosers(model) {
   const scenes = model.get("scenes");
   return model.get("axes").map((axis, k) => {
@@ -60,8 +60,8 @@ function showFrame(model, frame) {
   model.save_changes();
 }
 
-// What moves a film by itself while its element is in the page; `button` starts and stops it,
-// `stopped` is called whenever it stands.
+// Plays a film while its element is in the page: `button` starts and stops it, `stopped` is called
+// whenever it stops.
 function player(model, root, button, stopped) {
   let timer = null;
   const pause = () => {

@@ -174,7 +174,7 @@ class Laboratory {
     this.film.end(how, more);
   }
 
-  // A message of the engine; one that comes after the end of its run is left alone.
+  // Act on a message of the engine; one that comes after the end of its run is ignored.
   answer(message) {
     if (!this.settings || message.run !== this.settings.run) return;
     const actions = {

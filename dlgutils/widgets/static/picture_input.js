@@ -56,7 +56,7 @@ function checkSize(file) {
   throw new Error(`${file.name} has ${size}; choose a picture of at most ${most}.`);
 }
 
-// A file as a picture and in words; an error names what is wrong with it and what would do.
+// A file as a picture and in words; an error names what is wrong with it, and what to choose.
 async function opened(file) {
   checkSize(file);
   const image = await createImageBitmap(file).catch(() => {
@@ -121,9 +121,9 @@ function pencil(canvas, colour, locked, drawn) {
 // The client's secret, its figure, and the controls that choose it.
 export class SecretPicture {
   // `images` are the bytes of all photographs, `locked` returns whether the picture may not change
-  // now, `tell` shows words to the reader.
-  constructor(model, images, locked, tell) {
-    Object.assign(this, { model, images, locked, tell });
+  // now, `showWords` shows words to the reader.
+  constructor(model, images, locked, showWords) {
+    Object.assign(this, { model, images, locked, showWords });
     this.figure = picture("the client's picture", SHAPE);
     this.x = null;
     this.file = make("input", { type: "file", accept: "image/*" });
@@ -143,7 +143,7 @@ export class SecretPicture {
     });
     this.drawing.addEventListener("click", () => {
       this.pencil.begin();
-      this.tell("Draw on the white square.");
+      this.showWords("Draw on the white square.");
     });
     this.model.on("change:photo", () => this.showPhoto());
   }
@@ -191,9 +191,9 @@ export class SecretPicture {
       if (this.locked()) return;
       this.pencil.putAway();
       this.takeOwn(x, words);
-      this.tell(`${words}. It stays in this page.`);
+      this.showWords(`${words}. It stays in this page.`);
     } catch (error) {
-      this.tell(error.message);
+      this.showWords(error.message);
     }
   }
 }

@@ -1,5 +1,5 @@
-// What the lab shows of a search: what was read off the gradient, and the film of the pictures that
-// the attacker had.
+// What the lab shows of a search: what was read off the gradient, and the film of the attacker's
+// pictures.
 
 import { animated } from "./apng.js";
 import { make, paint, picture, say, svg } from "./controls.js";

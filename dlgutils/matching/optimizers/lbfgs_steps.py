@@ -1,11 +1,11 @@
-"""The steps of L-BFGS: which trial points it accepts, where it turns, and how far it goes then."""
+"""The steps of L-BFGS: which trial points it accepts, where it turns, and how far it goes."""
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from dlgutils.matching.optimizers.memory import Memory, forget, newton_step, remember
+from dlgutils.matching.optimizers.lbfgs_memory import Memory, forget, newton_step, remember
 from dlgutils.matching.optimizers.runs import dot, is_finite, replace_where
 
 
@@ -50,7 +50,7 @@ def backtrack(state: LbfgsState, value: Tensor, slope: Tensor) -> LbfgsState:
 def full_step(state: LbfgsState, value: Tensor, slope: Tensor) -> LbfgsState:
     """Accept every finite point, and stop where `torch.optim.LBFGS` would.
 
-    It stops where the slope is flat or the direction hardly descends, by its default tolerances.
+    That is where the slope is flat or the direction hardly descends, by torch's default tolerances.
     """
     accepted = state.alive & is_finite(value, slope)
     started = state.value.isfinite()
@@ -61,18 +61,11 @@ def full_step(state: LbfgsState, value: Tensor, slope: Tensor) -> LbfgsState:
     flat = slope.abs().amax(1) <= 1e-7
     level = dot(state.slope, state.direction) > -1e-9
     at_most_one = _first_step(state).clamp_max(1)
-    return state._replace(
-        t=torch.where(started, 1, at_most_one),
-        alive=accepted & ~flat & ~level,
-    )
+    return state._replace(t=torch.where(started, 1, at_most_one), alive=accepted & ~flat & ~level)
 
 
 def _accept(
-    state: LbfgsState,
-    accepted: Tensor,
-    curved: Tensor,
-    value: Tensor,
-    slope: Tensor,
+    state: LbfgsState, accepted: Tensor, curved: Tensor, value: Tensor, slope: Tensor
 ) -> LbfgsState:
     """Move the accepted runs to their trial points and turn them to a new direction.
 
@@ -108,9 +101,6 @@ def _restart(state: LbfgsState) -> LbfgsState:
     no_pair = state.memory.count == 0
     flat = (state.slope == 0).all(1)
     hopeless = lost & (no_pair | flat)
-    state = state._replace(
-        alive=state.alive & ~hopeless,
-        memory=forget(state.memory, lost),
-    )
+    state = state._replace(alive=state.alive & ~hopeless, memory=forget(state.memory, lost))
     steepest = {"direction": -state.slope, "t": _first_step(state)}
     return replace_where(state, lost, steepest)

@@ -52,11 +52,7 @@ def empty_memory(z: Tensor, history: int) -> Memory:
 
 
 def remember(
-    memory: Memory,
-    new: Tensor,
-    s: Tensor,
-    y: Tensor,
-    slope: Tensor,
+    memory: Memory, new: Tensor, s: Tensor, y: Tensor, slope: Tensor
 ) -> tuple[Memory, Products]:
     """The memory with the pair (s, y) for the runs in `new`, and its products with the slope.
 
@@ -102,7 +98,7 @@ def newton_step(memory: Memory, slope: Tensor, products: Products) -> Tensor:
     """−H·slope for all runs, (runs, n), with H the inverse Hessian that the pairs imply.
 
     With the pairs, oldest first, as the columns of S and Y, R the upper triangle of SᵀY, and D its
-    diagonal, H is the compact form of Byrd, Nocedal & Schnabel 1994 (Mathematical Programming 63,
+    diagonal, H is the compact form of Byrd, Nocedal & Schnabel 1994 (doi:10.1007/BF01582063,
     theorem 2.2)::
 
         H = γI + [S  γY] · [ R⁻ᵀ(D + γYᵀY)R⁻¹   −R⁻ᵀ ] · [ Sᵀ  ]
@@ -114,7 +110,7 @@ def newton_step(memory: Memory, slope: Tensor, products: Products) -> Tensor:
         a = R⁻ᵀ(Dq + γYᵀYq − v)        the first row of the product
         Hg = γg + Sa − γYq = γ(g − Yq) + Sa
 
-    So two triangular systems of the size of the history and two batched products with all pairs
+    So two triangular systems, of the size of the history, and two batched products with all pairs
     replace a loop over the pairs. The small systems are solved in float64.
     """
     used = memory.used

@@ -11,8 +11,8 @@ from torch.nn.functional import one_hot
 
 from dlgutils.types import Shared, Tensors
 
-CLEAR = 6
-"""From so many standard errors above zero on, a number counts as different from zero."""
+SIGNIFICANT = 6
+"""A number counts as different from zero if it is more standard errors than this away from it."""
 
 
 def check(name: str, gradient: Tensor) -> None:
@@ -23,8 +23,8 @@ def check(name: str, gradient: Tensor) -> None:
     longest = gradient.norm(dim=1).argmax()
     row = gradient[longest]
     along_row = (gradient @ row)[:, None] * row / (row @ row)
-    off = gradient - along_row
-    share = float(off.norm() / gradient.norm())
+    residual = gradient - along_row
+    share = float(residual.norm() / gradient.norm())
     if share > 1e3 * torch.finfo(gradient.dtype).eps:
         raise ValueError(
             f"the gradient of {name} is not a product δ uᵀ, as that of one image is: {share:.0e} "
@@ -35,19 +35,20 @@ def check(name: str, gradient: Tensor) -> None:
 
 # One image and noise of one size σ leave G = δ uᵀ + σ N, N standard normal, in a linear layer. The
 # likelihood of δ uᵀ falls with ‖G − δ uᵀ‖², so the most likely one is the matrix of rank one
-# nearest to G: the first term s l rᵀ of its singular value decomposition (Eckart & Young 1936).
+# nearest to G: the first term s l rᵀ of its singular value decomposition (Eckart & Young 1936,
+# doi:10.1007/BF02288367).
 #
 # Which of its columns are zero? Since l has length one, s r = Gᵀ l = (lᵀδ) u + σ Nᵀl: every entry
-# has a standard error of σ, whatever the size of the layer. A dropped unit is off by six of them
-# once in 5·10⁸ times, so not one unit of a large layer is kept by mistake. A kept unit that small
-# is lost; it contributes less to the gradient than six standard errors.
+# has a standard error of σ, whatever the size of the layer. The entry of a dropped unit exceeds six
+# of them once in 5·10⁸ times, so even in a large layer no dropped unit is taken as kept. A kept
+# unit that is this small is lost; it contributes less to the gradient than six standard errors.
 #
-# Of the classifier δ = softmax − onehot is needed, too: `labels.read` recognises it by a single
-# negative entry and a sum of zero, and noise spoils both. The label is where δ is lowest; all other
-# entries are probabilities, so not below zero; and the label's, a probability minus one, is minus
-# their sum.
+# The classifier's δ = softmax − onehot is needed too: `labels.read` recognises it by a single
+# negative entry and a sum of zero, and noise spoils both. The label is where δ is smallest; all
+# other entries are probabilities, so they are not negative; and the entry of the label, a
+# probability minus one, is minus their sum.
 def project(model: nn.Module, shared: Shared, noise: float) -> Tensors:
-    """The gradient with linear layers as one image leaves them, {name: tensor}.
+    """The gradient with that of each linear layer made δ uᵀ, with zero columns: {name: tensor}.
 
     noise: the standard deviation of Gaussian noise in every number of the gradient. Other layers
     are left as they are.
@@ -60,7 +61,7 @@ def project(model: nn.Module, shared: Shared, noise: float) -> Tensors:
         g = gradient[weight].double()
         left, size, right = torch.linalg.svd(g, full_matrices=False)
         row = size[0] * right[0]
-        row = torch.where(row.abs() > CLEAR * noise, row, 0)
+        row = torch.where(row.abs() > SIGNIFICANT * noise, row, 0)
         gradient[weight] = (left[:, :1] * row).to(gradient[weight])
     _, bias = shared.classifier
     if bias:

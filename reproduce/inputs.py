@@ -1,4 +1,4 @@
-"""What honest rounds of several experiments are made of: sets of images, and initialisers."""
+"""What several experiments begin with: sets of images, and initialisers of weights."""
 
 import torch
 
@@ -7,7 +7,7 @@ from dlgutils import Batch, data, models
 INITIALISERS = {"default": models.init_default, "wide": models.init_uniform}
 
 
-def pool(images: str) -> Batch:
+def all_images(images: str) -> Batch:
     """All images of a set: both crops of the photographs, the fruits, or Fashion-MNIST.
 
     images: "photos", "fruits" or "fashion".
@@ -23,7 +23,7 @@ def pool(images: str) -> Batch:
     return Batch(x, y)
 
 
-def only(batch: Batch, k: int) -> Batch:
+def one_image(batch: Batch, k: int) -> Batch:
     """Image k of a batch, as a batch of one."""
     one = slice(k, k + 1)
     return Batch(batch.x[one], batch.y[one])
