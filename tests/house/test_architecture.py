@@ -215,10 +215,15 @@ def test_no_error_is_mute_and_no_signature_is_open(module):
     assert [name for name, f in functions.items() if f.args.kwarg] == []
 
 
+@pytest.fixture(scope="module")
+def measured():
+    """All measures of this checkout: `python tools/measures.py` prints them."""
+    return measures.measure(ROOT)
+
+
 @pytest.mark.parametrize("measure", measures.LIMITS)
-def test_the_measures_of_the_house_are_kept(measure):
-    """`python tools/measures.py` prints them all, with what is counted and where."""
-    found = measures.measure(ROOT)[measure]
+def test_the_measures_of_the_house_are_kept(measured, measure):
+    found = measured[measure]
     assert found.value <= measures.LIMITS[measure], found.where
 
 

@@ -22,7 +22,7 @@ def rounds_of(names, seeded, **net):
 
 
 def test_invert_idlg_recovers_the_photographs_within_100_evaluations(seeded):
-    """Slow (about 8 s) since it is what the library is for; measured: 12 of 12."""
+    """What the library is for; measured: 12 of 12."""
     model, rounds, truth = rounds_of(NAMES, seeded)
     result = invert(model, rounds, attacks.idlg, steps=100)
     assert result.y[:, 0].tolist() == list(range(12))
@@ -37,8 +37,9 @@ def test_invert_dlg_recovers_photograph_and_label(seeded):
     assert metrics.mse(result.x, truth).median() < 1e-2
 
 
+@pytest.mark.slow
 def test_invert_smooth_relu_recovers_photographs_from_relu(seeded):
-    """Slow (about 5 s). Measured: rounded 4 of 4, and none or one of 4 with ReLU as it is."""
+    """Slow: three attacks on ReLUs. Measured: smoothed 4 of 4, as it is none or one of 4."""
     model, rounds, truth = rounds_of(NAMES[:4], seeded, activation=nn.ReLU)
     plain, rounded = (
         invert(m, rounds, attacks.idlg, steps=100) for m in (model, models.smooth_relu(model))
@@ -48,8 +49,9 @@ def test_invert_smooth_relu_recovers_photographs_from_relu(seeded):
     assert metrics.mse(sharper.x, truth).median() < metrics.mse(rounded.x, truth).median() < 1e-2
 
 
+@pytest.mark.slow
 def test_invert_dlg_recovers_two_photographs_of_one_batch_in_some_order(seeded):
-    """Measured: both MSE below 8e-3 for seeds 0 to 2."""
+    """Slow: 300 evaluations of a batch. Measured: both MSE below 8e-3 for seeds 0 to 2."""
     gen, pair = seeded(0), data.photos("cat", "coffee")
     model = models.init_default(models.lenet(), gen)
     result = invert(model, share(model, pair), attacks.dlg, gen, steps=300)
