@@ -1,6 +1,7 @@
 """What the tests share: one thread, one hypothesis profile, seeded generators and small rounds."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -19,12 +20,6 @@ def _seeded(seed: int = 0) -> Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def _tiny(
-    seed: int = 0, *, batch: int = 1, dropout: float = 0.0, dtype: torch.dtype = torch.float64
-) -> Round:
-    return tiny_round(seed, batch=batch, dropout=dropout, dtype=dtype)
-
-
 @pytest.fixture(scope="session")
 def seeded() -> Callable[[int], Generator]:
     """seeded(3): a new generator of seed 3."""
@@ -34,4 +29,4 @@ def seeded() -> Callable[[int], Generator]:
 @pytest.fixture(scope="session")
 def tiny() -> Callable[..., Round]:
     """tiny(seed, batch=…, dropout=…, dtype=…): one honest round of a LeNet for 8×8 grey images."""
-    return _tiny
+    return partial(tiny_round, dropout=0.0)

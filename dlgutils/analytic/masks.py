@@ -73,7 +73,7 @@ def read_unchecked(model: nn.Module, shared: Shared, noise: float) -> Reading:
         kept = gradient.any(0).to(delta)
         masks[name] = kept[None] / (1 - dropouts[name].p)
     rank_one.check(weight, shared.gradient[weight])
-    features = delta @ shared.gradient[weight] / (delta @ delta)
+    features = rank_one.linear_input(shared.gradient[weight], delta)
     return Reading(y, delta[None], features[None], masks)
 
 

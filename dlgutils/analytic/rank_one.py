@@ -33,6 +33,24 @@ def check(name: str, gradient: Tensor) -> None:
         )
 
 
+def linear_input(weight_gradient: Tensor, bias_gradient: Tensor) -> Tensor:
+    """What entered a linear layer, (n_in,), from its gradients of one image.
+
+    weight_gradient: ∂loss/∂weight, (n_out, n_in); bias_gradient: ∂loss/∂bias, (n_out,). Row i of
+    the first is entry i of the second times u, so every row gives u alone; this is the
+    least-squares mean of all rows. Source: Phong et al. 2018, doi:10.1109/TIFS.2017.2787987;
+    Geiping et al. 2020, arXiv:2003.14053.
+
+    Raises ValueError for a bias gradient of zeros: then the loss does not depend on the layer.
+    """
+    if not bias_gradient.any():
+        raise ValueError(
+            "∂loss/∂bias is zero everywhere, so the gradient contains nothing about what entered "
+            "this layer: all of its units were off or dropped; ask the client for another round"
+        )
+    return bias_gradient @ weight_gradient / (bias_gradient @ bias_gradient)
+
+
 # One image and noise of one size σ leave G = δ uᵀ + σ N, N standard normal, in a linear layer. The
 # likelihood of δ uᵀ falls with ‖G − δ uᵀ‖², so the most likely one is the matrix of rank one
 # nearest to G: the first term s l rᵀ of its singular value decomposition (Eckart & Young 1936,

@@ -44,11 +44,7 @@ def dropouts(model: nn.Module) -> dict[str, Dropout]:
 
 def active_dropouts(model: nn.Module) -> dict[str, Dropout]:
     """The layers of `dropouts` with p > 0: those for which a client draws masks."""
-    active = dropouts(model)
-    for name, layer in list(active.items()):
-        if layer.p == 0:
-            del active[name]
-    return active
+    return {name: layer for name, layer in dropouts(model).items() if layer.p > 0}
 
 
 def draw_masks(model: nn.Module, batch: int, generator: Generator | None) -> dict[str, Tensor]:

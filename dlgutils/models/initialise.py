@@ -42,7 +42,4 @@ def init_uniform(model: nn.Module, generator: Generator, bound: float = 0.5) -> 
 
 def weights(model: nn.Module) -> Tensors:
     """A detached copy of the model's parameters, {name: tensor}."""
-    copies = {}
-    for name, parameter in model.named_parameters():
-        copies[name] = parameter.detach().clone()
-    return copies
+    return {name: p.detach().clone() for name, p in model.named_parameters()}

@@ -16,6 +16,7 @@ from dlgutils.analytic.closed_form.equations import equations_of
 from dlgutils.analytic.closed_form.prior import activation_prior, image_prior
 from dlgutils.analytic.closed_form.records import Layer, Measured, Message, Step
 from dlgutils.analytic.closed_form.solver import solve
+from dlgutils.analytic.rank_one import linear_input
 
 _PASSED = (nn.Identity, nn.Flatten, nn.Unflatten, nn.Dropout)
 """Modules that leave every number as it is; `checks.check` refuses an active `nn.Dropout`."""
@@ -48,24 +49,6 @@ def _is_invertible(module: nn.Module) -> bool:
     if type(module) in activations.INVERTIBLE:
         return True
     return is_idle(module) or isinstance(module, (nn.Linear, models.Dropout))
-
-
-def linear_input(weight_gradient: Tensor, bias_gradient: Tensor) -> Tensor:
-    """What entered a linear layer, (n_in,), from its gradients of one image.
-
-    weight_gradient: ∂loss/∂weight, (n_out, n_in); bias_gradient: ∂loss/∂bias, (n_out,). Row i of
-    the first is entry i of the second times u, so every row gives u alone; this is the
-    least-squares mean of all rows. Source: Phong et al. 2018, doi:10.1109/TIFS.2017.2787987;
-    Geiping et al. 2020, arXiv:2003.14053.
-
-    Raises ValueError for a bias gradient of zeros: then the loss does not depend on the layer.
-    """
-    if not bias_gradient.any():
-        raise ValueError(
-            "∂loss/∂bias is zero everywhere, so the gradient contains nothing about what entered "
-            "this layer: all of its units were off or dropped; ask the client for another round"
-        )
-    return bias_gradient @ weight_gradient / (bias_gradient @ bias_gradient)
 
 
 # The gradient is G = δ uᵀ, and u = δᵀG / δᵀδ. Let noise change G by E and δ by e, all entries of
