@@ -109,23 +109,55 @@ def test_label_accuracy_does_not_compare_a_run_with_the_others():
         metrics.label_accuracy(found, truth)
 
 
-def test_mean_image_of_one_image_is_itself():
-    assert metrics.mean_image(CAT, CAT) == 0
-
-
-def test_mean_image_is_scored_against_every_truth(seeded):
-    truth = torch.rand(4, 1, 3, 16, 16, generator=seeded(0))
-    images = torch.rand(7, 3, 16, 16, generator=seeded(1))
-    scores = metrics.mean_image(truth, images)
+def test_mean_image_leaves_the_secret_out(seeded):
+    images = torch.rand(7, 3, 16, 16, generator=seeded(1)).double()
+    scores = metrics.mean_image(images[:4, None], images)
     assert scores.shape == (4, 1)
-    assert scores[2, 0] == metrics.rmse(images.mean(0), truth[2, 0])
+    others = images[[0, 1, 3, 4, 5, 6]].mean(0)
+    assert scores[2, 0] == metrics.rmse(others, images[2])
+
+
+def test_mean_image_of_images_without_the_secret_is_their_mean(seeded):
+    truth = torch.rand(1, 3, 16, 16, generator=seeded(0)).double()
+    images = torch.rand(7, 3, 16, 16, generator=seeded(1)).double()
+    guess = images.mean(0, keepdim=True)
+    assert metrics.mean_image(truth, images).equal(metrics.rmse(guess, truth))
+
+
+@pytest.mark.parametrize("score", [metrics.mean_image, lambda t, i: metrics.identified(t, t, i)])
+def test_scores_against_other_images_want_another_image(score):
+    with pytest.raises(ValueError, match="none of the 1 images differs"):
+        score(CAT, CAT)
+
+
+def test_identified_names_the_nearest_image(seeded):
+    photographs = data.photos().x
+    noise = torch.randn(photographs.shape, generator=seeded(0))
+    near = (photographs + 0.05 * noise)[:, None]
+    assert metrics.identified(near, photographs[:, None], photographs).all()
+    swapped = near.roll(1, 0)
+    assert not metrics.identified(swapped, photographs[:, None], photographs).any()
+
+
+def test_identified_does_not_mind_a_secret_outside_the_images():
+    photographs = data.photos().x
+    x = photographs[:2] * 0.9 + 0.05
+    assert metrics.identified(x, photographs[:2], photographs[2:]).tolist() == [True, True]
+
+
+def test_identified_clips_first():
+    photographs = data.photos().x
+    beyond = 100 * (photographs - 0.5)
+    clipped = beyond.clamp(0, 1)
+    found = metrics.identified(beyond, photographs, photographs)
+    assert found.equal(metrics.identified(clipped, photographs, photographs))
 
 
 def test_mean_image_of_photographs_scores_what_the_docstring_of_rmse_says():
     photographs = data.photos().x
     scores = metrics.mean_image(photographs, photographs)
     assert scores.shape == (12,)
-    assert scores.mean().item() == pytest.approx(0.27, abs=0.02)
+    assert scores.mean().item() == pytest.approx(0.30, abs=0.02)
 
 
 def test_noise_baseline_is_about_one_point_one(seeded):

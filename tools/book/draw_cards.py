@@ -161,9 +161,9 @@ PICTURES = {
     "01_what_a_gradient_gives_away": what_a_gradient_gives_away,
     "02_reading_the_label": reading_the_label,
     "03_the_dropout_defence": the_dropout_defence,
-    "04_why_attacks_diverge": why_attacks_diverge,
-    "05_reading_the_mask": reading_the_mask,
-    "06_no_iterations_at_all": no_iterations_at_all,
+    "04_reading_the_mask": reading_the_mask,
+    "05_no_iterations_at_all": no_iterations_at_all,
+    "06_why_attacks_diverge": why_attacks_diverge,
     "lab": lab,
 }
 
