@@ -79,8 +79,8 @@ def align(x: Tensor, truth: Tensor) -> Tensor:
 def mean_image(truth: Tensor, images: Tensor) -> Tensor:
     """The RMSE of an attacker without a gradient, who guesses the mean of all *other* images.
 
-    truth: (..., channels, height, width). images: (n, channels, height, width), from which the image
-    that is being guessed is left out. Raises ValueError where no other image is left.
+    truth: (..., channels, height, width). images: (n, channels, height, width), from which the
+    image that is being guessed is left out. Raises ValueError where no other image is left.
     """
     guesses = [images[_others(image, images)].mean(0) for image in truth.flatten(0, -4)]
     return rmse(torch.stack(guesses).view(truth.shape), truth)
