@@ -20,6 +20,7 @@ from tools.book.browser import HTML, launch, pages, wait_until_drawn
 PAGES = pages()
 GENERATED = ["search", "genindex", "py-modindex"]  # pages that Sphinx adds
 DESK = {"width": 1200, "height": 900}
+PHONE = {"width": 390, "height": 844}
 COMPRESSED = {".html", ".js", ".css", ".json", ".svg", ".txt", ".ipynb"}
 CHAPTERS = [page for page in PAGES if page.startswith("notebooks/0")]
 

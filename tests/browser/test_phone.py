@@ -2,9 +2,8 @@
 
 import pytest
 
-from tests.browser.conftest import CHAPTERS
+from tests.browser.conftest import CHAPTERS, PHONE
 
-PHONE = {"width": 390, "height": 844}
 WIDE_CODE = """() => [...document.querySelectorAll("div.cell_input pre")]
     .filter(pre => pre.offsetParent && pre.scrollWidth > pre.clientWidth + 1)
     .map(pre => pre.textContent.slice(0, 60))"""
