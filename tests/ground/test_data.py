@@ -105,7 +105,7 @@ def test_table_is_what_the_scripts_write():
     assert (table["recognisable"] <= table["images"]).all()
 
 
-def test_table_of_the_dropout_run_holds_the_counts_of_chapter_5():
+def test_table_of_the_dropout_run_holds_the_counts_of_its_chapter():
     table = data.table("dropout_run")
     table = table.drop_duplicates(["init", "rate", "attacker"])
     table = table.set_index(["attacker", "init", "rate"])
@@ -120,7 +120,7 @@ def test_table_of_the_dropout_run_holds_the_counts_of_chapter_5():
     assert (found[naive].drop(0.0, level="rate") == 0).all()
 
 
-def test_table_of_the_separation_holds_the_map_of_chapter_5():
+def test_table_of_the_separation_holds_the_map_of_its_chapter():
     table = data.table("separation")
     assert (table["certified"] == table["right"]).all()
     with_dropout = table[table["p"] > 0]
@@ -133,7 +133,7 @@ def test_table_of_the_separation_holds_the_map_of_chapter_5():
     assert (without["certified"] == 0).all()
 
 
-def test_table_of_batches_holds_the_counts_of_chapter_5():
+def test_table_of_batches_holds_the_counts_of_its_chapter():
     table = data.table("batches").set_index(["batch", "attacker"])
     found = table["below_1e-2"]
     assert (found[8, "no dropout"], found[8, "labels and masks"]) == (14, 32)
