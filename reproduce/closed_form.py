@@ -44,6 +44,9 @@ PLAIN = {
 }
 """What an experiment does not say."""
 
+COUNTS = ("images", "runs", "below_1e-2", "identified", "labels_right", "determined")
+"""The columns that a printed table always has; of the others, those that vary."""
+
 WAYS = ("solved", "searched", "searched from there")
 """The closed form; iDLG from grey; iDLG from the image of the closed form."""
 
@@ -193,7 +196,7 @@ def main() -> None:
     with joblib.parallel_config(n_jobs=-1):
         for name in EXPERIMENTS:
             table = summaries(name)
-            shown = [c for c in table if table[c].nunique() > 1 or c in ("runs", "images")]
+            shown = [c for c in table if c in COUNTS or table[c].nunique() > 1]
             print(f"\n{name}\n")
             print_table(shown, table[shown].itertuples(index=False))
             tables.append(table)
