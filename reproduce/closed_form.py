@@ -22,6 +22,7 @@ import dlgutils as du
 from dlgutils import attacks, data, federated, metrics, models, sweeps
 from dlgutils.analytic import closed_form
 from dlgutils.federated import defenses
+from dlgutils.matching import objectives
 from dlgutils.types import Guess
 from reproduce.inputs import INITIALISERS, all_images, one_image
 from reproduce.tables import COMMITTED, print_table
@@ -60,7 +61,7 @@ EXPERIMENTS = {
         "init": list(INITIALISERS),
         "rate": [0.5],
         "noise": [1e-5, 1e-4, 1e-3, 1e-2],
-        "evaluations": [100],
+        "evaluations": [150],
         "run": list(range(12)),
     },
     "ReLU": {"activation": ["ReLU"], "run": list(range(12))},
@@ -84,6 +85,8 @@ def solve(
 ) -> dict[str, float | int | None]:
     """The scores of the closed form and, if it is given evaluations, of iDLG from two starts.
 
+    With noise, iDLG stops at the `first_match`.
+
     Args:
         noise: the standard deviation of what is added to every number of the gradient.
         evaluations: of iDLG, which gets the label and the mask that the closed form read.
@@ -105,8 +108,9 @@ def solve(
     attack = replace(attacks.idlg, infer=lambda *_: known)
     starts = (None, found.x[None]) if evaluations else ()
     for how, start in zip(WAYS[1:], starts, strict=False):
-        result = du.invert(one.model, shared, attack, start=start, steps=evaluations)
-        row |= scores(how, result.x[0], one.secret.x, others)
+        result = du.invert(one.model, shared, attack, start=start, steps=evaluations, frames=25)
+        x = first_match(result, shared, noise) if noise else result.x[0]
+        row |= scores(how, x, one.secret.x, others)
     return row
 
 
@@ -146,6 +150,20 @@ def draw(
     shape = tuple(secret.x.shape[1:])
     model = models.lenet(shape, classes, dropout=rate, activation=ACTIVATIONS[activation])
     return federated.honest(model.to(secret.x.dtype), secret, generator, init=INITIALISERS[init])
+
+
+def first_match(result: du.Result, shared: du.Shared, noise: float) -> Tensor:
+    """The first picture of a film at which the gradient is matched as well as noise allows.
+
+    That is a loss of n σ²/‖g‖² for n numbers, which the attacker knows; the last one if none is
+    below. A search that goes on matches the noise.
+    """
+    n = sum(g.numel() for g in shared.gradient.values())
+    allowed = noise**2 * n / objectives.squared_norm(shared.gradient)
+    losses = result.best_loss_so_far[0, result.frame_steps[1:] - 1]
+    below = losses < allowed
+    below[-1] = True
+    return result.frames[1 + int(below.int().argmax()), 0]
 
 
 def scores(how: str, x: Tensor, truth: Tensor, images: Tensor) -> dict[str, float | int]:
