@@ -102,6 +102,7 @@ def solve(
     row = scores("solved", found.x, one.secret.x, others)
     row["label_right"] = int(found.y == one.secret.y)
     row["determined"] = int(found.determined)
+    row["residual"] = max(layer.residual for layer in found.layers)
     row["accuracy"] = accuracy(one.model) if setting["epochs"] else None
     row["baseline"] = float(metrics.mean_image(one.secret.x, others)) ** 2
     known = Guess(y=found.y, masks=found.masks)
@@ -181,7 +182,8 @@ def summary(table: pd.DataFrame, how: str) -> pd.DataFrame:
     how: one of WAYS, with whose name the columns begin.
     """
     axes = [axis for axis in PLAIN if axis != "run"]
-    settings = table.assign(attack=how).groupby([*axes, "attack"], sort=False)
+    wrong = (table["determined"] == 1) & (table["solved: MSE"] >= 1e-2)
+    settings = table.assign(attack=how, wrong=wrong).groupby([*axes, "attack"], sort=False)
     mse = settings[f"{how}: MSE"]
     ssim = settings[f"{how}: SSIM"]
     columns = {
@@ -190,6 +192,9 @@ def summary(table: pd.DataFrame, how: str) -> pd.DataFrame:
         "identified": settings[f"{how}: identified"].sum(),
         "labels_right": settings["label_right"].sum(),
         "determined": settings["determined"].sum(),
+        "determined_but_wrong": settings["wrong"].sum(),
+        "median_residual": settings["residual"].median(),
+        "worst_residual": settings["residual"].max(),
         "accuracy": settings["accuracy"].mean(),
         "median_mse": mse.median(),
         "worst_mse": mse.max(),
