@@ -2,7 +2,7 @@
 
 import { labelled, make, options, say, svg } from "./controls.js";
 
-const MOST = 12; // the largest logit that a slider gives
+const MOST = 20; // the largest logit that a slider gives
 const BATCHES = [1, 2, 4];
 
 // softmax(z) − onehot(y) in single precision, in the order in which PyTorch computes it.
