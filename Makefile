@@ -57,6 +57,7 @@ book: $(READY) _build/.library _build/cards/lab.png _build/floors.png ## build t
 	@echo "== the book to print: $(HTML)/gradients-leak.pdf"
 	-@$(BIN)/python tools/book/browser.py
 	$(BIN)/python tools/book/print_book.py
+	@$(BIN)/python -m tools.set_repository
 
 serve: $(READY) ## serve the built book at http://localhost:8000
 	$(BIN)/python -m http.server --directory $(HTML) 8000
@@ -110,8 +111,8 @@ format: $(READY) ## format and tidy code and notebooks
 	$(BIN)/python tools/book/lint_javascript.py --write
 	$(BIN)/nbstripout notebooks/*.ipynb
 
-repository: $(READY) ## set the address on every page: make repository URL=https://github.com/me/dlgutils
-	$(BIN)/python tools/set_repository.py "$(URL)"
+repository: $(READY) ## set the address on every page (without URL: show it): make repository URL=https://github.com/me/dlgutils
+	$(BIN)/python -m tools.set_repository $(URL)
 
 clean: ## remove what was built, but neither the environment nor the fetched assets
 	rm -rf _build

@@ -5,6 +5,7 @@
 (a) grows with runs, image size and batch size.
 """
 
+import copy
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -70,12 +71,21 @@ def rounds(runs: int, size: int, batch: int, device: str) -> tuple[nn.Module, li
     return model, shared
 
 
-def attack(model: nn.Module, shared: Sequence[du.Shared], steps: int) -> du.Result:
-    """The result of DLG on all rounds in one call."""
+def attack(
+    model: nn.Module, shared: Sequence[du.Shared], steps: int, recipe: du.Attack = attacks.dlg
+) -> du.Result:
+    """The result of a recipe on all rounds in one call.
+
+    Args:
+        model: the network that the clients trained.
+        shared: what they shared.
+        steps: evaluations.
+        recipe: the attack.
+    """
     return du.invert(
         model,
         shared,
-        attacks.dlg,
+        recipe,
         seeds=range(len(shared)),
         steps=steps,
         frames=1,
@@ -83,10 +93,10 @@ def attack(model: nn.Module, shared: Sequence[du.Shared], steps: int) -> du.Resu
     )
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """The median time of a few repetitions, each until the device has finished."""
+def seconds(work: Callable[[], object], repeats: int | None = None) -> float:
+    """The median time of some repetitions, REPEATS by default, until the device has finished."""
     times = []
-    for _ in range(REPEATS):
+    for _ in range(repeats or REPEATS):
         start = time.perf_counter()
         work()
         if torch.cuda.is_available():
@@ -130,13 +140,10 @@ def theirs() -> float:
 def recovered(setting: recovery.Setting, device: str) -> tuple[int, float]:
     """How many of OURS images the library recovers in one call, and in how many seconds."""
     drawn = recovery.draw_rounds(setting, OURS)
-    model = drawn[0].model.to(device)
-    shared = [to(one.shared, device) for one in drawn]
+    model, shared = moved(drawn, device)
     truth = torch.stack([one.secret.x for one in drawn])
     begin = time.perf_counter()
-    result = du.invert(
-        model, shared, setting.attack, seeds=range(OURS), steps=setting.looks[0], frames=1
-    )
+    result = attack(model, shared, setting.looks[0], setting.attack)
     mse = metrics.mse(result.x.cpu(), truth)
     found = int((mse < SUCCESS).sum())
     return found, time.perf_counter() - begin
@@ -156,6 +163,12 @@ def recovered_by_reference(setting: recovery.Setting) -> tuple[int, float]:
         truth = one.secret.x
         found += any(metrics.mse(x, truth) < SUCCESS for x, _ in loop)
     return found, time.perf_counter() - begin
+
+
+def moved(drawn: Sequence[federated.Round], device: str) -> tuple[nn.Module, list[du.Shared]]:
+    """The network and what was shared in these rounds, on a device."""
+    model = copy.deepcopy(drawn[0].model).to(device)
+    return model, [to(one.shared, device) for one in drawn]
 
 
 def to(shared: du.Shared, device: str) -> du.Shared:

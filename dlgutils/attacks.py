@@ -25,6 +25,21 @@ def fresh_masks(model: nn.Module, shared: Shared, generator: Generator | None) -
     return Guess(masks=models.draw_masks(model, shared.x_shape[0], generator))
 
 
+def twenty_masks(model: nn.Module, shared: Shared, generator: Generator | None) -> Guess:
+    """Twenty fresh dropout masks for one image, drawn as the client draws its own."""
+    return Guess(masks=models.draw_masks(model, 20, generator))
+
+
+def label_for_each_mask(_: nn.Module, guess: Guess) -> Guess:
+    """The guess of one image with its label once for each mask: the loss is the mean over them.
+
+    The image stays alone, since a mask of shape (masks, *features) takes all of them at once.
+    """
+    for mask in guess.masks.values():
+        guess = guess._replace(y=guess.y.expand(len(mask), *guess.y.shape[1:]))
+    return guess
+
+
 def scale_masks(model: nn.Module, guess: Guess) -> Guess:
     """The guess with its masks, of zeros and ones, times 1/(1 − p), as dropout scales its own.
 
@@ -114,6 +129,18 @@ idlg_fresh_masks = replace(
 The objective is another function at every evaluation, so a line search would compare values of
 different functions; hence Adam, which was made for noisy slopes. Without dropout it finds the image
 too, only more slowly.
+"""
+
+idlg_mean_over_masks = replace(
+    idlg_fresh_masks,
+    name="iDLG, mean over masks",
+    draw=twenty_masks,
+    decode=label_for_each_mask,
+)
+"""The same attacker, who matches the mean of the gradients under twenty fresh masks.
+
+The mean is steadier than the gradient under one mask: the expectation over transformation by which
+Athalye et al. 2018, arXiv:1802.00420, attack randomised defences. For one image.
 """
 
 mask_reading = reading_masks(idlg)

@@ -1,107 +1,125 @@
-"""The dropout run, `make dropout-run`: six attackers, 5 800 evaluations each, in two hours.
+"""The dropout run: seven attackers with 5 800 evaluations each.
 
 Zheng (2021, arXiv:2108.11106) reports that with a dropout rate of 0.5 before the classifier the
-image does not reach a small RMSE after 5 800 epochs of the attack. Here six attackers have 5 800
-evaluations each at that rate, and a tenth of them at five others, without dropout among them: 20
-photographs, each on a fresh LeNet of either initialisation. Finished chunks are kept in
-_build/dropout_run, so an interrupted run goes on; the curves are written to dropout_run.csv.
+image does not reach a small RMSE after 5 800 epochs of the attack. Here each attacker has 5 800
+evaluations at that rate, and a tenth of them at five others, without dropout among them: 20 fruits
+and 20 photographs, each on a fresh LeNet of either initialisation.
+
+`python -m reproduce.dropout_run [cpu|cuda] [processes] [attacker ...]` writes dropout_run.csv; with
+attackers named, it replaces their rows only. Two processors take about four hours, half of them for
+the mean over masks. Finished chunks are kept in _build/dropout_run, so an interrupted run goes on.
 """
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import joblib
 import pandas as pd
-import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 import dlgutils as du
-from dlgutils import attacks, federated, metrics, models, sweeps
-from reproduce.inputs import INITIALISERS, all_images, one_image
+from dlgutils import attacks, metrics, sweeps
+from dlgutils.matching import optimizers
+from reproduce.dropout_cells import AXES, chunk_size, honest_round, prepare, scores
 from reproduce.tables import COMMITTED
 
-IMAGES = range(20)
 FULL = 5800
-STEPS = {0.5: FULL, **dict.fromkeys((0.0, 0.1, 0.3, 0.7, 0.9), FULL // 10)}
-NAIVE = {
+STEPS = {0.5: FULL, **dict.fromkeys((0.9, 0.0, 0.1, 0.3, 0.7), FULL // 10)}
+ATTACKERS = {
     "eval mode": attacks.idlg,
     "eval mode, reference loop": attacks.idlg_reference,
     "fresh masks": attacks.idlg_fresh_masks,
-    "eval mode, cosine + TV + box": attacks.inverting,
+    "DIA": attacks.dia,
+    "mask reading": attacks.mask_reading,
 }
-ATTACKERS = {**NAIVE, "DIA": attacks.dia, "mask reading": attacks.mask_reading}
-RESTARTS = {"eval mode, cosine + TV + box": 2}
-PARTS = (
-    ((0.5,), ATTACKERS),
-    ((0.0,), NAIVE),
-    ((0.9, 0.1, 0.3, 0.7), ATTACKERS),
-)
-"""Rates and attackers, in the order in which they run."""
+if hasattr(attacks, "idlg_mean_over_masks"):
+    ATTACKERS["mean over masks"] = attacks.idlg_mean_over_masks
 FOLDER = Path("_build/dropout_run")
 TABLE = COMMITTED / "dropout_run.csv"
-SETTING = ["init", "rate", "attacker"]
+SETTING = ["init", "images", "rate", "attacker"]
 QUANTILES = {"lowest": 0, "quarter": 0.25, "median": 0.5, "three_quarters": 0.75, "highest": 1}
 
 
-def trial(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """All cells of one attacker and one rate through one `invert`: the RMSE of every frame.
+def dia(steps: int) -> du.Attack:
+    """DIA whose steps shrink after a wait of 15 % of its evaluations, at most the published 800.
 
-    An attacker with several restarts keeps the one of the lowest matching loss.
+    800 of 20 000 evaluations were published; with fewer, such a wait would never end.
     """
-    torch.set_num_threads(1)
-    name, rate = cells[0]["attacker"], cells[0]["rate"]
-    restarts = RESTARTS.get(name, 1)
-    rounds = [honest_round(cell["image"], rate, cell["init"]) for cell in cells]
-    shared, seeds = [], []
-    for cell, one in zip(cells, rounds, strict=True):
-        for restart in range(restarts):
-            shared.append(one.shared)
-            seeds.append(1000 * restart + cell["image"])
+    patience = max(1, min(800, 3 * steps // 20))
+    adam = optimizers.adam(lr=0.1, signed=True, box=(0, 1), patience=patience)
+    return replace(attacks.dia, optimizer=adam)
+
+
+def trial(cells: Sequence[Mapping[str, Any]], device: str) -> list[dict[str, Any]]:
+    """A row for each cell; those of one attacker and one rate go through one `invert`."""
+    prepare(device)
+    rows: dict[int, dict[str, Any]] = {}
+    groups: dict[tuple[str, float], list[int]] = {}
+    for k, cell in enumerate(cells):
+        groups.setdefault((cell["attacker"], cell["rate"]), []).append(k)
+    for (name, rate), group in groups.items():
+        attack = dia(STEPS[rate]) if name == "DIA" else ATTACKERS[name]
+        kind = [cells[k] for k in group]
+        rows.update(zip(group, measured(kind, attack, STEPS[rate], device), strict=True))
+    return [rows[k] for k in range(len(cells))]
+
+
+def measured(
+    cells: Sequence[Mapping[str, Any]], attack: du.Attack, steps: int, device: str
+) -> list[dict[str, Any]]:
+    """What one attack did in these cells, a row for each.
+
+    Args:
+        cells: of one rate.
+        attack: the recipe.
+        steps: evaluations of the matching loss.
+        device: "cpu" or "cuda".
+    """
+    rounds = [honest_round(cell, device) for cell in cells]
     result = du.invert(
-        rounds[0].model, shared, ATTACKERS[name], seeds=seeds, steps=STEPS[rate], progress=True
+        rounds[0].model,
+        [one.shared for one in rounds],
+        attack,
+        seeds=[cell["image"] for cell in cells],
+        steps=steps,
     )
-    best = result.best_loss.view(-1, restarts).argmin(1).tolist()
-    rows = []
-    for k, one in enumerate(rounds):
-        chosen = result.run(k * restarts + best[k])
-        rows.append(row(chosen, one.secret.x))
-    return rows
+    pairs = zip(rounds, cells, strict=True)
+    return [row(result.run(k), one.secret.x, cell) for k, (one, cell) in enumerate(pairs)]
 
 
-def honest_round(image: int, rate: float, init: str) -> federated.Round:
-    """The round of one photograph, whose number is the seed."""
-    generator = Generator().manual_seed(image)
-    model = models.lenet(dropout=rate)
-    secret = one_image(all_images("photos"), image)
-    return federated.honest(model, secret, generator, init=INITIALISERS[init])
-
-
-def row(result: du.Result, truth: Tensor) -> dict[str, Any]:
-    """What one run did: its RMSE at every frame, and the MSE of its image clipped to [0, 1]."""
+def row(result: du.Result, truth: Tensor, cell: Mapping[str, Any]) -> dict[str, Any]:
+    """What one run did: its RMSE at every frame, and the scores of its final image."""
     steps = result.frame_steps.tolist()
     rmse = metrics.rmse(result.frames[:, 0], truth)[:, 0].tolist()
     curve = {f"rmse after {step}": value for step, value in zip(steps, rmse, strict=True)}
     accepted = result.best_loss_so_far.diff(dim=1) < 0
     return {
         **curve,
-        "mse": metrics.mse(result.x[0].clamp(0, 1), truth).item(),
+        **scores(result.x[0], cell),
         "loss": result.best_loss.item(),
         "iterations": accepted.sum().item(),
-        "label": result.y.item(),
     }
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
     """The curves of all settings: five quantiles of the RMSE over the images.
 
-    Other columns: how many images are recognisable at the end, and the median of the iterations.
+    Other columns, of the final images: how many there are, how many are recognisable and how many
+    identified, the medians of MSE and SSIM, and the median of the iterations.
     """
     rows = []
     for setting, runs in table.groupby(SETTING, sort=False):
         names = dict(zip(SETTING, setting, strict=True))
         ends = {
-            "images": len(runs),
+            "runs": len(runs),
             "recognisable": int((runs["mse"] < 1e-2).sum()),
+            "identified": int(runs["identified"].sum()),
+            "mse": float(f"{runs['mse'].median():.3g}"),
+            "ssim": round(runs["ssim"].median(), 3),
             "iterations": runs["iterations"].median(),
         }
         curves = runs.filter(like="rmse after").dropna(axis=1, how="all")
@@ -117,22 +135,55 @@ def quantiles(values: pd.Series) -> dict[str, float]:
     return dict(zip(QUANTILES, numbers.tolist(), strict=True))
 
 
-def main() -> None:
-    """Run what is missing, and write the summary after each part."""
-    parts = []
-    for rates, attackers in PARTS:
-        grid = {
-            "rate": rates,
-            "attacker": list(attackers),
-            "init": list(INITIALISERS),
-            "image": IMAGES,
-        }
-        chunk = len(INITIALISERS) * len(IMAGES)
-        folder = FOLDER / f"rate {rates[0]:g}"
-        parts.append(sweeps.run_grid(trial, grid, folder, chunk=chunk, progress=True))
-        TABLE.parent.mkdir(exist_ok=True)
-        summary(pd.concat(parts)).to_csv(TABLE, index=False)
+def write(new: pd.DataFrame) -> None:
+    """Write the summary; rows of attackers that are not in it stay in the table."""
+    parts = [new]
+    if TABLE.exists():
+        old = pd.read_csv(TABLE)
+        parts.append(old[~old["attacker"].isin(new["attacker"])])
+    order = {name: k for k, name in enumerate(ATTACKERS)}
+    whole = pd.concat(parts)
+    whole = whole.sort_values("attacker", key=lambda names: names.map(order), kind="stable")
+    TABLE.parent.mkdir(exist_ok=True)
+    whole.to_csv(TABLE, index=False)
+
+
+def counts(table: pd.DataFrame) -> str:
+    """Images recognisable at the end, by setting: a table to read."""
+    ends = table.drop_duplicates(SETTING)
+    index = ["init", "images", "attacker"]
+    return ends.pivot(index=index, columns="rate", values="recognisable").to_string()
+
+
+def run(
+    trial: Callable, grid: Mapping[str, Any], folder: Path, device: str, processes: int
+) -> pd.DataFrame:
+    """The table of a grid, computed by several processes.
+
+    Args:
+        trial: as in `sweeps.run_grid`.
+        grid: {axis: values}.
+        folder: where finished chunks are kept.
+        device: "cpu" or "cuda".
+        processes: how many of them.
+    """
+    with joblib.parallel_config(n_jobs=processes):
+        return sweeps.run_grid(trial, grid, folder, chunk=chunk_size(device), progress=True)
+
+
+def main(device: str = "cpu", processes: int = 1, *attackers: str) -> None:
+    """Run what is missing, write the summary and print its counts.
+
+    Raises KeyError for an attacker that is not in ATTACKERS.
+    """
+    names = {name: ATTACKERS[name].name for name in attackers or ATTACKERS}
+    folder = FOLDER / device / ", ".join(names)
+    grid = {"rate": list(STEPS), "attacker": list(names), **AXES}
+    table = summary(run(partial(trial, device=device), grid, folder, device, processes))
+    write(table)
+    print(counts(table))
 
 
 if __name__ == "__main__":
-    main()
+    device, processes, *attackers = [*sys.argv[1:], *("cpu", "1")[len(sys.argv) - 1 :]]
+    main(device, int(processes), *attackers)

@@ -19,6 +19,8 @@ from tools.book.browser import HTML, launch, pages, wait_until_drawn
 
 PAGES = pages()
 GENERATED = ["search", "genindex", "py-modindex"]  # pages that Sphinx adds
+DESK = {"width": 1200, "height": 900}
+PHONE = {"width": 390, "height": 844}
 COMPRESSED = {".html", ".js", ".css", ".json", ".svg", ".txt", ".ipynb"}
 CHAPTERS = [page for page in PAGES if page.startswith("notebooks/0")]
 
@@ -113,9 +115,8 @@ def look(browser):
     """A function that opens an address in a fresh profile and waits until all of it is drawn."""
     contexts = []
 
-    def look(home: str, name: str, theme: str = "light") -> Visit:
-        viewport = {"width": 1200, "height": 900}
-        context = browser.new_context(viewport=viewport, color_scheme=theme)
+    def look(home: str, name: str, theme: str = "light", size: dict[str, int] = DESK) -> Visit:
+        context = browser.new_context(viewport=size, color_scheme=theme)
         contexts.append(context)
         visit = Visit(name, context.new_page())
         visit.listen()

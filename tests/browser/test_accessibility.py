@@ -3,12 +3,11 @@
 import pytest
 from playwright.sync_api import Page
 
-from tests.browser.conftest import GENERATED, PAGES
+from tests.browser.conftest import DESK, GENERATED, PAGES, PHONE
 from tools.book.browser import ROOT
 
 AXE = ROOT / "tests" / "browser" / "vendor" / "axe.min.js"
 
-DESK, PHONE = {"width": 1200, "height": 900}, {"width": 390, "height": 844}
 # theme, window, and axe's rules: the theme changes colours only, the window everything else
 VIEWS = {
     "light desk": ("light", DESK, {}),

@@ -61,8 +61,7 @@ def test_front_page_has_doors_that_lead_into_the_book(front):
     doors = links.evaluate_all("links => links.map(link => link.href)")
     names = [re.search(r"notebooks/(\w+)\.\w+$", door)[1] for door in doors]
     first = Path(CHAPTERS[0]).name
-    assert names == [first, first, "lab"]
-    assert "colab.research.google.com" in doors[1]
+    assert list(dict.fromkeys(names)) == [first, "lab"]  # to Colab only once there is an address
 
 
 def test_front_page_shows_no_code_of_its_own(front):

@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from dlgutils import Attack, attacks, invert, testing
+from dlgutils.federated import gradient
 from dlgutils.matching import starts
 from dlgutils.types import Guess
 
 RECIPES = [recipe for recipe in vars(attacks).values() if isinstance(recipe, Attack)]
 FOR_BATCHES = [attacks.dlg, attacks.dlg_reference]
+DRAW_MASKS = [attacks.idlg_fresh_masks, attacks.idlg_mean_over_masks]
 
 recipes = pytest.mark.parametrize("attack", RECIPES, ids=lambda a: a.name)
 
@@ -47,7 +49,12 @@ def test_attacks_have_names_of_their_own():
 
 @pytest.mark.parametrize(
     "attack",
-    [attacks.dlg_reference, attacks.idlg_reference, attacks.idlg_fresh_masks],
+    [
+        attacks.dlg_reference,
+        attacks.idlg_reference,
+        attacks.idlg_fresh_masks,
+        attacks.idlg_mean_over_masks,
+    ],
     ids=lambda a: a.name,
 )
 def test_attack_draws_differ_from_run_to_run_and_seed_to_seed(attack, tiny):
@@ -125,18 +132,32 @@ def test_dlg_needs_a_generator_for_a_batch(tiny):
         invert(model, shared, attacks.dlg)
 
 
-def test_idlg_fresh_masks_needs_a_generator(tiny):
+@pytest.mark.parametrize("attack", DRAW_MASKS, ids=lambda a: a.name)
+def test_attack_that_draws_masks_needs_a_generator(attack, tiny):
     model, _, shared, *_ = tiny(dropout=0.5)
     with pytest.raises(ValueError, match=r"dropout\.mask: .*none came; pass torch\.Generator"):
-        invert(model, shared, attacks.idlg_fresh_masks)
+        invert(model, shared, attack)
 
 
-def test_idlg_fresh_masks_changes_nothing_without_dropout(tiny):
+@pytest.mark.parametrize("attack", DRAW_MASKS, ids=lambda a: a.name)
+def test_attack_that_draws_masks_is_in_eval_mode_without_dropout(attack, tiny):
     model, _, shared, *_ = tiny()
-    eval_mode = replace(attacks.idlg, optimizer=attacks.idlg_fresh_masks.optimizer)
-    assert run(attacks.idlg_fresh_masks, model, shared).loss.equal(
-        run(eval_mode, model, shared).loss
-    )
+    eval_mode = replace(attacks.idlg, optimizer=attack.optimizer)
+    assert run(attack, model, shared).loss.equal(run(eval_mode, model, shared).loss)
+
+
+def test_idlg_mean_over_masks_matches_the_mean_of_the_gradients(tiny):
+    model, secret, shared, *_ = tiny(dropout=0.5)
+    masks = attacks.twenty_masks(model, shared, torch.Generator().manual_seed(0)).masks
+    guess = attacks.label_for_each_mask(model, Guess(secret.x, secret.y, masks))
+    mean = gradient(shared.weights, model, *guess)
+    each = [
+        gradient(shared.weights, model, *secret, {"dropout.mask": mask[None]})
+        for mask in masks["dropout.mask"]
+    ]
+    assert len(each) == 20
+    for name, value in mean.items():
+        torch.testing.assert_close(value, torch.stack([one[name] for one in each]).mean(0))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from dlgutils import data
+from dlgutils.data import torchvision_sets
 
-RAW = tuple(data._RAW_MD5["MNIST"])
+RAW = tuple(torchvision_sets._RAW_MD5["MNIST"])
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def test_torchvision_set_takes_colours_with_channels_first(torchvision, tmp_path
 def test_torchvision_set_takes_grey_images_with_whole_raw_files(torchvision, tmp_path, monkeypatch):
     raw_files(tmp_path, b"whole")
     md5 = hashlib.md5(b"whole").hexdigest()
-    monkeypatch.setitem(data._RAW_MD5, "MNIST", dict.fromkeys(RAW, md5))
+    monkeypatch.setitem(torchvision_sets._RAW_MD5, "MNIST", dict.fromkeys(RAW, md5))
     images = torch.full((3, 28, 28), 255, dtype=torch.uint8)
     torchvision(MNIST=dataset(images, targets=torch.tensor([7, 2, 1])))
     x, y = data.torchvision_set("MNIST", tmp_path, train=True)

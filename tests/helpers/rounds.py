@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from dlgutils import Batch, Shared
+from dlgutils.federated import defenses
 
 THREE = Batch(
     torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0)).double(),
@@ -30,9 +31,6 @@ def with_noise(shared: Shared, noise: float, *, only: str = "", seed: int = 0) -
         only: a part of the names; empty: all tensors.
         seed: draws the noise.
     """
-    generator = torch.Generator().manual_seed(seed)
-    noisy = dict(shared.gradient)
-    for name, g in shared.gradient.items():
-        if only in name:
-            noisy[name] = g + noise * torch.randn(g.shape, generator=generator).to(g)
-    return replace(shared, gradient=noisy)
+    chosen = {name: g for name, g in shared.gradient.items() if only in name}
+    noisy = defenses.noise(noise)(chosen, torch.Generator().manual_seed(seed))
+    return replace(shared, gradient={**shared.gradient, **noisy})

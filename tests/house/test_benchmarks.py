@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import memory, reference, speed
+from benchmarks import agreement, gpu, memory, reference, speed, without_descent
 from dlgutils import attacks, invert, metrics
 from reproduce import recovery
 from reproduce.inputs import all_images
@@ -50,6 +50,46 @@ def test_speed_table_holds_measured_rows(monkeypatch, capsys):
     head, rule, row = capsys.readouterr().out.strip().splitlines()[-3:]
     assert (head, rule) == ("| runs | ms |", "|---|---|")
     assert float(row.split("|")[2]) > 0
+
+
+def test_agreement_of_the_cpu_with_itself_is_complete(monkeypatch):
+    monkeypatch.setattr(agreement, "RECIPES", [attacks.idlg])
+    ((name, loss, slope, traced, losses),) = agreement.recipe_rows("cpu", runs=1, steps=2)
+    assert name == attacks.idlg.name
+    assert (loss, slope, losses) == (0, 0, 0)
+    assert 0 < traced < 1e-9  # the same sums in another order
+
+
+def test_relative_sees_nan_only_where_one_side_has_it():
+    numbers = torch.tensor([[1.0, torch.nan]])
+    assert agreement.relative(numbers, numbers) == 0
+    assert agreement.relative(numbers, torch.ones(1, 2)) != 0
+
+
+def test_attempt_makes_a_row_of_an_error(monkeypatch):
+    monkeypatch.setattr(agreement, "FAILURES", [])
+
+    def fails():
+        raise RuntimeError("no kernel\nfor this")
+
+    assert agreement.attempt("row", 4, fails) == ("row", "RuntimeError: no kernel", "–", "–")
+    assert len(agreement.FAILURES) == 1
+
+
+def test_without_descent_finds_label_and_image():
+    closed, separated = without_descent.rows("cpu", images=1, size=16)
+    assert closed[1].startswith("1 of 1")
+    assert closed[2].startswith("1 of 1")
+    assert separated[1].startswith("1 of 1")
+
+
+def test_gpu_times_rows_that_repeat_their_rounds(monkeypatch):
+    monkeypatch.setattr(speed, "REPEATS", 1)
+    drawn = recovery.draw_rounds(gpu.DLG, 2)
+    setting = gpu.DLG._replace(looks=(2,))
+    seconds, each, recovered, *_ = gpu.timed(setting, drawn, 3, "cpu")
+    assert each == pytest.approx(1000 * seconds / 2 / 3)
+    assert " of 2 " in recovered
 
 
 @pytest.mark.slow

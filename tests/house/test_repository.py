@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.set_repository import FILES, current, parts, set_repository
+from tools.set_repository import FILES, HINT, current, parts, set_repository, state
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -84,6 +84,21 @@ def test_set_repository_refuses_what_is_not_a_repository(url, copy):
     with pytest.raises(ValueError, match=r"write https://github\.com/owner/name"):
         set_repository(url, copy)
     assert strays(copy) == []
+
+
+def test_set_repository_gives_notebooks_links_that_work_in_colab(copy):
+    set_repository("https://github.com/me/dlgutils", copy)
+    for path in (copy / "notebooks").glob("*.ipynb"):
+        links = re.findall(r"\]\(([^)]*)\)", "\n".join(cells(path, "markdown")))
+        assert links
+        assert [link for link in links if not link.startswith("https://")] == []
+
+
+def test_state_says_how_to_set_an_address_until_one_is_set(copy):
+    set_repository("https://github.com/OWNER/dlgutils", copy)
+    assert HINT in state(copy)
+    set_repository("https://github.com/me/dlgutils", copy)
+    assert state(copy) == "the pages link to https://github.com/me/dlgutils"
 
 
 def test_there_are_notebooks():

@@ -2,8 +2,18 @@
 
 import pandas as pd
 import pytest
+import torch
 
-from reproduce import batches, closed_form, dropout_run, recovery, separation
+from reproduce import (
+    batches,
+    closed_form,
+    dia,
+    dropout_cells,
+    dropout_run,
+    recovery,
+    separation,
+    trained_lenet,
+)
 from reproduce.inputs import all_images
 
 SETTINGS = list(recovery.settings())
@@ -32,23 +42,67 @@ def test_recovery_draws_its_rounds_and_does_not_choose():
     assert drawn[3].equal(again.secret.x)
 
 
-@pytest.mark.slow
-def test_dropout_run_is_summed_up_over_images_and_goes_on(tmp_path, monkeypatch):
-    """Slow, about 10 s: every attacker once."""
+@pytest.fixture
+def few_cells(tmp_path, monkeypatch):
+    """Both runs on dropout take one image of each set, and write into a folder of the test."""
     monkeypatch.chdir(tmp_path)
-    steps = dict.fromkeys(dropout_run.STEPS, 3)
-    monkeypatch.setattr(dropout_run, "STEPS", steps)
-    monkeypatch.setattr(dropout_run, "IMAGES", range(2))
-    monkeypatch.setattr(dropout_run, "TABLE", tmp_path / "dropout_run.csv")
+    for module in (dropout_run, dia):
+        monkeypatch.setattr(module, "AXES", {**module.AXES, "image": range(1)})
+        monkeypatch.setattr(module, "TABLE", tmp_path / "tables" / f"{module.__name__}.csv")
+    monkeypatch.setattr(dropout_run, "STEPS", {0.5: 3, 0.0: 3})
+    monkeypatch.setattr(dia, "STEPS", 3)
+
+
+@pytest.mark.slow
+def test_dropout_run_is_summed_up_over_images(few_cells):
+    """Slow, about 15 s on a busy machine: every attacker at two rates."""
     dropout_run.main()
     table = pd.read_csv(dropout_run.TABLE)
-    settings = table.groupby(["init", "rate", "attacker"])
-    attackers, naive = len(dropout_run.ATTACKERS), len(dropout_run.NAIVE)
-    assert len(settings) == 2 * (5 * attackers + naive)
+    settings = table.groupby(dropout_run.SETTING)
+    assert len(settings) == 2 * 2 * 2 * len(dropout_run.ATTACKERS)
     assert (settings["evaluation"].max() == 3).all()
     assert (table["lowest"] <= table["median"]).all()
     assert (table["median"] <= table["highest"]).all()
-    assert set(table["images"]) == {2}
+    assert set(table["runs"]) == {1}
+    assert table["ssim"].between(-1, 1).all()
+
+
+def test_dropout_run_keeps_the_rows_of_other_attackers(few_cells):
+    dropout_run.main("cpu", 1, "mask reading")
+    before = pd.read_csv(dropout_run.TABLE)
+    dropout_run.main("cpu", 1, "fresh masks")
+    after = pd.read_csv(dropout_run.TABLE)
+    assert list(after["attacker"].unique()) == ["fresh masks", "mask reading"]
+    kept = after[after["attacker"] == "mask reading"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(kept, before)
+
+
+def test_dropout_cells_have_twenty_images_with_known_labels():
+    for images in dropout_cells.SETS:
+        secret = dropout_cells.secrets(images)
+        assert secret.x.shape == (20, 3, 32, 32)
+        assert len(secret.x.flatten(1).unique(dim=0)) == 20
+        assert secret.y.max() < 12
+
+
+def test_dia_scores_both_versions(few_cells):
+    dia.main("cpu", 1, 1)
+    table = pd.read_csv(dia.TABLE)
+    assert len(table) == len(dia.VERSIONS) * 2 * 2
+    assert set(table["runs"]) == {1}
+    assert table.groupby("version")["mse"].median().nunique() == 2
+
+
+def test_dia_moves_normalised_pixels_by_signs_and_masks_by_their_slopes():
+    optimizer = dia.signs_of_pixels()
+    z = torch.zeros(1, dia.PIXELS + 2)
+    state = optimizer.init(z + 0.5)
+    slope = torch.full_like(z, 1e-3)
+    slope[0, -1] = -1e-9  # Adam's ε keeps this step short; a sign would not
+    state = optimizer.update(state, torch.ones(1), slope)
+    moved = (state.trial - 0.5)[0]
+    assert moved[:-1] == pytest.approx(-0.1, abs=1e-3)
+    assert 0 < moved[-1] < 0.02
 
 
 def test_separation_row_counts_what_is_certified_and_what_is_right(monkeypatch):
@@ -71,14 +125,28 @@ def test_batches_are_scored_for_every_attacker(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_closed_form_is_scored_beside_idlg():
-    """Slow, about 8 s on a quiet machine: a 32×32 image, and two short attacks from two starts."""
-    row = closed_form.solve(
-        image="cat", activation="sigmoid", init="default", rate=0.5, noise=1e-4, seed=0
-    )
+    """Slow, about 8 s on a quiet machine: a 28×28 image, and two short attacks from two starts."""
+    grid = closed_form.PLAIN | {"images": ["fashion"], "noise": [1e-4], "evaluations": [10]}
+    row = closed_form.solve(**{axis: values[-1] for axis, values in grid.items()})
     assert row["label_right"] == 1
-    assert 0 < row["mse"] < 0.03
-    assert row["idlg"] > 0 < row["idlg_from_here"]
-    row |= {"init": "default", "rate": 0.5, "noise": 1e-4}
-    table = closed_form.summary(pd.DataFrame([row, row]))
-    counts = table[["images", "MSE < 1e-2"]]
-    assert counts.to_numpy().tolist() == [[2, 2 * (row["mse"] < 1e-2)]]
+    for how in closed_form.WAYS:
+        assert 0 < row[f"{how}: MSE"] < 0.2
+        assert row[f"{how}: SSIM"] < 1
+    assert row["baseline"] > 0.01
+    setting = {axis: values[-1] for axis, values in grid.items()}
+    found = closed_form.summary(pd.DataFrame([setting | row] * 2), "searched").iloc[0]
+    assert (found["runs"], found["attack"], found["rate"]) == (2, "searched", 0.5)
+    assert found["below_1e-2"] == 2 * (row["searched: MSE"] < 1e-2)
+    assert found["identified"] == 2 * row["searched: identified"]
+
+
+def test_trained_lenets_have_not_seen_what_they_are_attacked_on():
+    setting = {axis: values[-1] for axis, values in closed_form.PLAIN.items()} | {"epochs": 1}
+    del setting["noise"], setting["evaluations"]
+    everything = all_images("fruits")
+    one = closed_form.draw(everything, torch.Generator().manual_seed(0), **setting)
+    seen = everything.x[trained_lenet.order()[: trained_lenet.SEEN]]
+    assert (seen - one.secret.x).abs().amax((1, 2, 3)).min() > 0.01
+    again = trained_lenet.trained(1, 0.5, setting["run"] // closed_form.IMAGES_A_NETWORK)
+    assert one.shared.weights["fc.weight"].equal(again.fc.weight)
+    assert 0 < trained_lenet.accuracy(again) < 1

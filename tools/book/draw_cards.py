@@ -21,6 +21,7 @@ from torch import Generator, Tensor
 import dlgutils as du
 from dlgutils import attacks, data, models, plots
 from dlgutils.analytic import closed_form
+from dlgutils.coordinates import whitened
 from dlgutils.federated import Round, honest
 
 FOLDER = Path(__file__).resolve().parents[2] / "_build" / "cards"
@@ -136,6 +137,29 @@ def no_iterations_at_all(figure: Figure) -> None:
     side_by_side(figure, [mosaic(second.u[0, :9]), first.u[0]])
 
 
+def where_the_picture_lies(figure: Figure) -> None:
+    """Fifteen cosine waves in shades of grey, from long and strong to short and weak."""
+    axes = figure.subplots(3, 5, gridspec_kw={"wspace": 0.06, "hspace": 0.06})
+    for row, column in np.ndindex(3, 5):
+        coordinates = torch.zeros(1, 3, 32, 32)
+        coordinates[0, :, row, column + (row == 0)] = 12.0
+        wave = whitened.decode(coordinates)
+        plots.images(wave, axes=[axes[row, column]])
+
+
+def a_batch_comes_apart(figure: Figure) -> None:
+    """Dots in three straight streaks, red, blue and pale, that fan out from one point."""
+    _, _, shared, masks = make_round(data.photos("pagoda", "coffee"), rate=0.5)
+    columns = shared.gradient["fc.weight"]
+    plane = torch.linalg.svd(columns)[0][:, :2].T @ columns
+    plane = plane * plane.sum(1, keepdim=True).sign()
+    first, second = masks["dropout.mask"] > 0
+    ax = bare(figure)
+    for of, colour in ((first & second, PALE), (first & ~second, RED), (second & ~first, BLUE)):
+        ax.plot(*plane[:, of], "o", color=colour, markersize=9)
+    ax.plot(0, 0, "o", color=PALE, markersize=16)
+
+
 def house() -> Tensor:
     """A drawing of a house, (3, 32, 32)."""
     drawing = Image.new("RGB", (32, 32), PALE)
@@ -164,6 +188,8 @@ PICTURES = {
     "04_reading_the_mask": reading_the_mask,
     "05_no_iterations_at_all": no_iterations_at_all,
     "06_why_attacks_diverge": why_attacks_diverge,
+    "07_where_the_picture_lies": where_the_picture_lies,
+    "08_a_batch_comes_apart": a_batch_comes_apart,
     "lab": lab,
 }
 

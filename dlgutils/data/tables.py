@@ -1,0 +1,33 @@
+"""The tables of long experiments, as they were committed."""
+
+from importlib import resources
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas
+
+
+def table(name: str) -> "pandas.DataFrame":
+    """The table of an experiment that took too long for a chapter, as it was committed.
+
+    "dropout_run": RMSE curves of six attackers on dropout. "batches", "separation": how batches
+    come apart. The scripts that make them are in `reproduce/`. Raises ValueError for another name.
+    """
+    folder = resources.files("dlgutils") / "tables"
+    files = [Path(file.name) for file in folder.iterdir()]
+    names = sorted(file.stem for file in files if file.suffix == ".csv")
+    if name not in names:
+        raise ValueError(f"no committed table is called {name!r}; there are {', '.join(names)}")
+    file = folder / f"{name}.csv"
+    return read_table(file.read_text(encoding="utf-8"))
+
+
+def read_table(content: str) -> "pandas.DataFrame":
+    """The table in the text of a CSV file: types are found once, in whole columns; empty is NaN."""
+    import pandas
+
+    return pandas.read_csv(
+        StringIO(content), keep_default_na=False, na_values=[""], low_memory=False
+    )
