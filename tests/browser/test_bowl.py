@@ -85,6 +85,18 @@ def test_bowl_has_examples_that_do_what_they_say(stage, name, full, searching):
     assert searching in second
 
 
+@pytest.mark.parametrize("power", [-8, -2, 2])
+def test_bowl_is_searched_along_lines_at_any_scale_alike(stage, power):
+    page = stage(widgets.bowl(scale=10.0**power))
+    expect(caption(page)).to_contain_text("Line search (dots): arrives after 14 evaluations.")
+
+
+@pytest.mark.parametrize("power", [-8, -4, -2])
+def test_bowl_freezes_the_full_step_at_small_scales(stage, power):
+    page = stage(widgets.bowl(scale=10.0**power))
+    expect(caption(page)).to_contain_text("Full step (crosses): has hardly moved")
+
+
 def test_bowl_says_what_a_slider_does_once_and_shows_its_value(stage):
     page = stage(widgets.bowl())
     slider = page.get_by_role("slider", name="scale of the loss")
