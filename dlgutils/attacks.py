@@ -33,7 +33,7 @@ def twenty_masks(model: nn.Module, shared: Shared, generator: Generator | None) 
 def label_for_each_mask(_: nn.Module, guess: Guess) -> Guess:
     """The guess of one image with its label once for each mask: the loss is the mean over them.
 
-    The image stays alone, since a mask of shape (masks, *features) takes all of them at once.
+    The image stays alone, since masks of shape (masks, features) take all of them at once.
     """
     for mask in guess.masks.values():
         guess = guess._replace(y=guess.y.expand(len(mask), *guess.y.shape[1:]))
