@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dlgutils import data
 from dlgutils.types import Tensors
 
 
@@ -28,7 +29,7 @@ def trained_networks() -> Trained:
     path = resources.files("dlgutils") / "weights" / "lenet_fruits.npz"
     with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
         names = tuple(name.lower().replace("-", " ") for name in arrays["names"].tolist())
-        images = torch.from_numpy(arrays["images"]).float() / 255
+        images = data.fruits().x[arrays["rows"]]
         weights: dict[str, Tensors] = {"sigmoid": {}, "relu": {}}
         for key in arrays.files:
             activation, _, name = key.partition(".")

@@ -25,7 +25,7 @@ def reset(lab):
     choose(lab, "picture", "cat")
     choose(lab, "weights of the network", "default")
     choose(lab, "activation", "sigmoid")
-    lab.get_by_label("batch").press("Home")
+    set_batch(lab, 1)
     choose(lab, "noise on the gradient", "0")
     set_rate(lab, 0)
     lab.get_by_label("seed").fill("0")
@@ -38,6 +38,14 @@ def set_rate(lab, rate):
     slider = lab.get_by_label("dropout rate")
     slider.press("Home")
     for _ in range(round(10 * rate)):
+        slider.press("ArrowRight")
+
+
+def set_batch(lab, pictures):
+    """Move the slider of the batch there, with the keyboard."""
+    slider = lab.get_by_label("batch")
+    slider.press("Home")
+    for _ in range([1, 2, 4].index(pictures)):
         slider.press("ArrowRight")
 
 

@@ -15,6 +15,7 @@ from tests.browser.lab_page import (
     prepare_long_run,
     press,
     run,
+    set_batch,
     set_rate,
     wait_for_the_end,
 )
@@ -87,7 +88,7 @@ def test_lab_runs_a_surprise(lab):
 
 def test_lab_pairs_the_pictures_of_a_batch(lab):
     """What is found stands below what the client has, in the same order."""
-    lab.get_by_label("batch").press("End")
+    set_batch(lab, 4)
     assert run(lab) < 0.1
     truth, found = pixels(lab, TRUTH) / 255, pixels(lab, RECOVERED) / 255
     assert truth.shape == (32, 128, 3)
@@ -103,7 +104,7 @@ def test_lab_fits_a_phone(lab):
     """With a batch of four and results kept: nothing is wider than the page."""
     page = lab.page
     page.set_viewport_size({"width": 390, "height": 844})
-    lab.get_by_label("batch").press("End")
+    set_batch(lab, 4)
     lab.get_by_label("evaluations", exact=True).fill("3")
     run(lab)
     press(lab, "Keep this result")

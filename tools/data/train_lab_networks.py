@@ -1,15 +1,17 @@
 """Train the lab's networks on photographs of fruit: writes dlgutils/weights/lenet_fruits.npz.
 
 Two LeNets, one of sigmoids and one of ReLUs, begin with PyTorch's initialisation, seed 0, and learn
-the twelve commonest of the fourteen fruits of `data.fruits`. Every fifth photograph is held out:
-the first of each class among them are pictures of the lab. Weights are rounded to bfloat16, which
-halves the file, and the accuracies that are printed are those of the rounded weights. It takes
-about two minutes of one core; another machine rounds differently and gives other digits.
+the twelve commonest of the fourteen fruits of `data.fruits`. Every fifth photograph is held out;
+the file says where the first of each class among them is, for the lab to show. Weights are rounded
+to bfloat16, which halves the file, and the accuracies that are printed are those of the rounded
+weights. It takes about two minutes of one core; another machine rounds differently and gives other
+digits.
 
     python -m tools.data.train_lab_networks
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,20 +28,29 @@ EPOCHS = 60
 ACTIVATIONS = {"sigmoid": nn.Sigmoid, "relu": nn.ReLU}
 
 
-def commonest_fruits() -> tuple[list[str], Batch]:
-    """The names of the twelve commonest fruits, in alphabetical order, and all their images."""
+class Fruits(NamedTuple):
+    """Images of the twelve commonest fruits."""
+
+    names: list[str]  # in alphabetical order
+    images: Batch
+    rows: Tensor  # where `data.fruits` has them
+
+
+def commonest_fruits() -> Fruits:
+    """The images of the twelve commonest fruits, with classes 0 … 11."""
     x, y = data.fruits()
     ranked = y.bincount().argsort(descending=True, stable=True)
     classes = ranked[:CLASSES].sort().values
-    chosen = torch.isin(y, classes)
+    rows = torch.isin(y, classes).nonzero()[:, 0]
     names = [data.class_names("fruits")[k] for k in classes.tolist()]
-    return names, Batch(x[chosen], torch.searchsorted(classes, y[chosen]))
+    return Fruits(names, Batch(x[rows], torch.searchsorted(classes, y[rows])), rows)
 
 
-def split(images: Batch) -> tuple[Batch, Batch]:
-    """Images to train with, and every fifth, which is held out."""
+def split(images: Batch) -> tuple[Batch, Batch, Tensor]:
+    """Images to train with, every fifth, which is held out, and which ones these are."""
     held_out = torch.arange(len(images.y)) % 5 == 4
-    return Batch(*(t[~held_out] for t in images)), Batch(*(t[held_out] for t in images))
+    seen = Batch(*(t[~held_out] for t in images))
+    return seen, Batch(*(t[held_out] for t in images)), held_out.nonzero()[:, 0]
 
 
 def train(model: nn.Module, images: Batch, generator: Generator) -> nn.Module:
@@ -65,18 +76,18 @@ def accuracy(model: nn.Module, weights: Tensors, images: Batch) -> float:
     return (logits.argmax(1) == images.y).float().mean().item()
 
 
-def first_of_each(images: Batch) -> Tensor:
-    """The first image of each class, as bytes: (classes, 3, 32, 32)."""
-    firsts = [int((images.y == k).nonzero()[0]) for k in range(CLASSES)]
-    return (255 * images.x[firsts]).round().byte()
+def first_of_each(labels: Tensor) -> Tensor:
+    """Where the first image of each class is, (classes,)."""
+    return torch.stack([(labels == k).nonzero()[0, 0] for k in range(CLASSES)])
 
 
 def main() -> None:
     """Train both networks, print their accuracies, and write the file."""
     torch.set_num_threads(1)
-    names, images = commonest_fruits()
-    seen, held_out = split(images)
-    arrays = {"names": np.array(names), "images": first_of_each(held_out).numpy()}
+    names, images, rows = commonest_fruits()
+    seen, held_out, places = split(images)
+    shown = rows[places[first_of_each(held_out.y)]]
+    arrays = {"names": np.array(names), "rows": shown.numpy()}
     for name, activation in ACTIVATIONS.items():
         generator = Generator().manual_seed(0)
         fresh = models.init_default(models.lenet(activation=activation), generator)
