@@ -119,6 +119,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     for setting, runs in table.groupby(SETTING, sort=False):
         film = runs.filter(like="mse after").median()
         row = {
+            "evaluations": STEPS,
             "runs": len(runs),
             "recognisable": int((runs["mse"] < 1e-2).sum()),
             "identified": int(runs["identified"].sum()),
