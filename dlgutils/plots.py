@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from dlgutils import metrics
-from dlgutils.types import Result
+from dlgutils.types import Result, Tensors
 
 
 def images(
@@ -98,6 +98,60 @@ def rmse(
     if baseline is not None:
         ax.axhline(baseline, color="grey", linestyle="--", label="mean image")
     return _label(ax, "RMSE")
+
+
+def gradient(tensors: Tensors, ax: Axes | None = None) -> Axes:
+    """All numbers of a gradient in one grey square, in their order: the axes that it is drawn on.
+
+    Each is drawn by its rank in its own tensor, the smallest black and the largest white, since the
+    sizes differ a thousandfold between layers. What does not fill the last row is left out.
+    """
+    ax = ax or plt.subplots(figsize=(2.6, 2.6), layout="constrained")[1]
+    flat = [tensor.detach().cpu().flatten() for tensor in tensors.values()]
+    ranks = torch.cat([each.argsort().argsort() / max(1, len(each) - 1) for each in flat])
+    side = math.isqrt(len(ranks))
+    ax.imshow(ranks[: side**2].view(side, side).numpy(), cmap="gray", interpolation="nearest")
+    ax.set_axis_off()
+    return ax
+
+
+def federated_round(x: Tensor, tensors: Tensors) -> Axes:
+    """A drawing of one round, with one client's photograph and gradient: the axes of the drawing.
+
+    x: (1, channels, height, width), which stays with the client. tensors: its gradient.
+    """
+    _, ax = plt.subplots(figsize=(5.6, 4.8))
+    ax.set(xlim=(0, 12), ylim=(0, 10.5))
+    ax.set_axis_off()
+    _box(ax, (0.2, 8.3, 11.6, 2), "server: has the weights θ,\nreceives the gradients")
+    _box(ax, (0.2, 0.2, 7.4, 3.6), "client 1:\nits photograph\nstays here", left=3.9)
+    _box(ax, (8, 0.2, 1.7, 3.6), "client\n2")
+    _box(ax, (10.1, 0.2, 1.7, 3.6), "client\n3")
+    for left in (1.3, 8.5, 10.6):
+        _arrow(ax, left, 8.1, 4)
+    for left in (4.3, 9.2, 11.3):
+        _arrow(ax, left, 4, 8.1)
+    ax.text(1.6, 6, "weights θ", va="center")
+    ax.text(4.6, 7.3, "gradient g", va="center")
+    gradient(tensors, ax.inset_axes((4.7, 4.3, 2.6, 2.6), transform=ax.transData))
+    images(x, axes=[ax.inset_axes((0.5, 0.5, 3, 3), transform=ax.transData)])
+    return ax
+
+
+def _box(
+    ax: Axes, place: tuple[float, float, float, float], words: str, left: float | None = None
+) -> None:
+    """Words in a frame, in its middle or from `left` on; place: left, bottom, width, height."""
+    x, y, width, height = place
+    ax.add_patch(plt.Rectangle((x, y), width, height, fill=False, linewidth=1.2))
+    centre = left is None
+    where = x + width / 2 if centre else left
+    ax.text(where, y + height / 2, words, ha="center" if centre else "left", va="center")
+
+
+def _arrow(ax: Axes, x: float, start: float, end: float) -> None:
+    """An upright arrow at x."""
+    ax.annotate("", (x, end), (x, start), arrowprops={"arrowstyle": "-|>", "linewidth": 1.4})
 
 
 def _new_axes(n: int) -> np.ndarray:

@@ -74,4 +74,4 @@ def prepare(device: str) -> None:
 def chunk_size(device: str) -> int:
     """How many cells one process takes at a time: a GPU takes all that can run together."""
     together = len(INITIALISERS) * len(SETS) * COUNT
-    return together if device == "cuda" else 5
+    return together if device == "cuda" else 10

@@ -25,7 +25,7 @@ from dlgutils import Batch, data, models, sweeps
 from reproduce.tables import COMMITTED, print_table
 
 RATES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
-SEEDS = range(10)
+SEEDS = range(5)
 TRAINING, VALIDATION, TEST = 800, 200, 393
 BATCH = 50
 LEARNING_RATE = 3e-3

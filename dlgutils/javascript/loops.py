@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from dlgutils.javascript.views import View
 
-_ARRAYS = "oab"  # what a loop calls its arrays: the output and two operands
+_ARRAYS = "oabc"  # what a loop calls its arrays: the output and up to three operands
 
 
 class Axis(NamedTuple):
@@ -31,7 +31,7 @@ class Nest(NamedTuple):
 def nest(*views: View) -> Nest:
     """As few loops as the strides allow, through the first view as it lies in memory.
 
-    views: at most three of one shape, which are the arrays o, a and b.
+    views: at most four of one shape, which are the arrays o, a, b and c.
     """
     assert len(views) <= len(_ARRAYS), f"a loop has at most {len(_ARRAYS)} arrays"
     axes = _merged(views)

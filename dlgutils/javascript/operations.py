@@ -29,9 +29,15 @@ FORMULAS: dict[object, str] = {
     _aten.neg.default: "-{0}",
     _aten.exp.default: "Math.exp({0})",
     _aten.log.default: "Math.log({0})",
+    _aten.log1p.default: "Math.log1p({0})",
     _aten.sqrt.default: "Math.sqrt({0})",
     _aten.sigmoid.default: "1 / (1 + Math.exp(-{0}))",
     _aten.tanh.default: "Math.tanh({0})",
+    _aten.relu.default: "Math.max(0, {0})",
+    _aten.threshold_backward.default: "{1} > {2} ? {0} : 0",
+    _aten.gt.Scalar: "Number({0} > {1})",
+    _aten.lt.Scalar: "Number({0} < {1})",
+    _aten.where.self: "{0} ? {1} : {2}",
 }
 """Of the operands' entries, which are broadcast."""
 
@@ -42,6 +48,7 @@ CONSTANTS: dict[object, float] = {
 """What every entry is."""
 
 VIEWS: dict[object, Operation] = {
+    _aten._to_copy.default: views.unchanged,
     _aten.clone.default: views.unchanged,
     _aten.expand.default: views.expand,
     _aten.permute.default: views.permute,
@@ -108,6 +115,8 @@ def _check_keywords(node: Node) -> None:
 
 def _power(a: Tensor, exponent: float) -> Tensor:
     """Squares as products: a power of floats is many times slower in a page."""
+    if exponent == 0:
+        return torch.ones_like(a)
     if exponent == 1:
         return a.clone()
     if exponent == 2:
@@ -121,6 +130,8 @@ DECOMPOSITIONS = {
             _aten.addmm,
             _aten.sigmoid_backward,
             _aten.tanh_backward,
+            _aten.softplus,
+            _aten.softplus_backward,
             _aten._log_softmax_backward_data,
             _aten._softmax_backward_data,
             _aten.slice_backward,

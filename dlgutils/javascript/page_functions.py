@@ -7,8 +7,7 @@ gradient.NAME. A label that is known has logits of 0 and −∞.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 from torch.func import grad_and_value
 
 from dlgutils import data, federated, models
@@ -17,13 +16,15 @@ from dlgutils.matching import objective
 from dlgutils.types import Attack, Guess, Shared, Tensors, Transform
 
 MASK = "dropout.mask"
-with torch.random.fork_rng(devices=[]):  # an import draws nothing from the global generator
-    MODEL = models.lenet(dropout=0.5)  # weights and rate do not matter: both come from outside
+ACTIVATIONS = {"sigmoid": nn.Sigmoid, "relu": nn.ReLU}
+"""What the units of a page's LeNet may be."""
 
 
 class Example(NamedTuple):
     """A round, and one value of everything that a page may guess, to trace the functions with."""
 
+    model: nn.Module  # the client's
+    copy: nn.Module  # the attacker's, in which every ReLU is smooth
     shared: Shared
     x: Tensor
     mask: Tensor
@@ -40,14 +41,25 @@ class Example(NamedTuple):
         return _with_prefix("gradient", self.shared.gradient)
 
 
-def example() -> Example:
-    """A round of a photograph; only its shapes matter."""
+def example(activation: str = "sigmoid", batch: int = 1) -> Example:
+    """A round of the first photographs; only the kind of network and the shapes matter.
+
+    activation: one of `ACTIVATIONS`.
+    """
     generator = Generator().manual_seed(0)
-    masks = models.draw_masks(MODEL, 1, generator)
-    shared = federated.share(MODEL, data.photos("cat"), masks=masks)
+    fresh = models.lenet(dropout=0.5, activation=ACTIVATIONS[activation])
+    model = models.init_default(fresh, generator)
+    names = data.class_names("photos")[:batch]
+    model, _, shared, masks = federated.honest(model, data.photos(*names), generator, init=None)
     x = shared.like.new_full(shared.x_shape, 0.5)
-    logits = shared.like.new_zeros(1, shared.classes)
-    return Example(shared, x, masks[MASK], logits)
+    logits = shared.like.new_zeros(batch, shared.classes)
+    return Example(model, attackers_copy(model), shared, x, masks[MASK], logits)
+
+
+def attackers_copy(model: nn.Module) -> nn.Module:
+    """The model that an attacker searches with: `models.smooth_relu` of it, if it has ReLUs."""
+    has_relu = any(isinstance(layer, nn.ReLU) for layer in model.modules())
+    return models.smooth_relu(model) if has_relu else model
 
 
 def client_gradient(example: Example) -> Function:
@@ -56,7 +68,7 @@ def client_gradient(example: Example) -> Function:
     def gradient(t: Tensors) -> Tensors:
         weights = _without_prefix("weights", t)
         masks = {MASK: t["mask"]}
-        return federated.gradient(weights, MODEL, t["x"], t["y"], masks)
+        return federated.gradient(weights, example.model, t["x"], t["y"], masks)
 
     y = example.logits.softmax(-1)
     guess = {"x": example.x, "y": y, "mask": example.mask}
@@ -72,29 +84,36 @@ def picture(transform: Transform, example: Example) -> Function:
     return decode, {"x": example.x}
 
 
-def loss_and_slopes(attack: Attack, unknowns: Sequence[str], example: Example) -> Function:
-    """The matching loss as "value", and its slope in each unknown as "slope.x" and so on.
+def unknowns(transform: Transform, example: Example) -> Function:
+    """The unknowns, as "x", of the image x in [0, 1] units."""
 
-    unknowns: what the attack optimises; the function takes the rest of x, mask and logits as known,
-    and weights.NAME and gradient.NAME.
+    def encode(t: Tensors) -> Tensors:
+        return {"x": transform.encode(t["x"])}
+
+    return encode, {"x": example.x}
+
+
+def loss_and_slopes(attack: Attack, example: Example) -> Function:
+    """The matching loss as "value", and its slopes in the image and the label.
+
+    The function takes x, logits, mask, weights.NAME and gradient.NAME; the slopes are "slope.x" and
+    "slope.logits". For a label that is known, the page ignores the latter.
     """
-    parts = {"x": example.x, "mask": example.mask, "logits": example.logits}
-    known = [name for name in parts if name not in unknowns]
-    order = [*unknowns, *known]
+    guesses = {"x": example.x, "logits": example.logits}
 
     def evaluate(t: Tensors) -> Tensors:
         weights = _without_prefix("weights", t)
         target = _without_prefix("gradient", t)
-        given = from_page(_pick(t, known))
+        given = from_page({"mask": t["mask"]})
 
         def loss(unknown: Tensors) -> Tensor:
             guess = from_page(unknown)
-            return objective(MODEL, attack, guess, given, weights, target)
+            return objective(example.copy, attack, guess, given, weights, target)
 
-        slopes, value = grad_and_value(loss)(_pick(t, unknowns))
+        slopes, value = grad_and_value(loss)(_pick(t, list(guesses)))
         return {"value": value, **_with_prefix("slope", slopes)}
 
-    return evaluate, {**_pick(parts, order), **example.weights, **example.gradient}
+    return evaluate, {**guesses, "mask": example.mask, **example.weights, **example.gradient}
 
 
 def to_page(guess: Guess) -> Tensors:

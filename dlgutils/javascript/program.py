@@ -24,7 +24,7 @@ class Script:
         return self.constants.setdefault(code, f"constant{len(self.constants)}")
 
     def loop(self, code: str) -> str:
-        """The name of a function of the arrays o, a and b that does this."""
+        """The name of a function of the arrays o, a, b and c that does this."""
         return self.loops.setdefault(code, f"loop{len(self.loops)}")
 
     def declarations(self) -> list[str]:
@@ -33,7 +33,7 @@ class Script:
         for code, name in self.constants.items():
             lines.append(f"const {name} = {code};")
         for code, name in self.loops.items():
-            lines.append(f"function {name}(o, a, b) {{ {code} }}")
+            lines.append(f"function {name}(o, a, b, c) {{ {code} }}")
         return lines
 
 

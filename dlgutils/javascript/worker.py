@@ -1,5 +1,6 @@
 """The book's attacks as a script that runs in a page, for readers without a kernel."""
 
+import itertools
 import json
 from collections.abc import Sequence
 from functools import cache
@@ -10,12 +11,15 @@ from torch import nn
 from dlgutils import attacks
 from dlgutils.javascript import page_functions
 from dlgutils.javascript.bundle import bundle
-from dlgutils.javascript.page_functions import MASK, MODEL, Example
+from dlgutils.javascript.page_functions import ACTIVATIONS, MASK, Example
 from dlgutils.javascript.translate import STATIC, Function, compile
 from dlgutils.types import Attack, Optimizer, nothing
 
 ATTACKS = (attacks.idlg, attacks.mask_reading, attacks.dlg, attacks.idlg_fresh_masks)
 """The recipes that a page can run."""
+
+BATCHES = (1, 2, 4)
+"""How many images a page attacks together."""
 
 _WIDE = 0.5  # the bound of models.init_uniform
 _SETTINGS = {"lbfgs": {"history"}, "adam": {"lr", "betas", "eps"}}
@@ -34,45 +38,63 @@ def worker_source() -> str:
     return compile_attacks(ATTACKS)
 
 
-def compile_attacks(recipes: Sequence[Attack]) -> str:
+def compile_attacks(
+    recipes: Sequence[Attack],
+    activations: Sequence[str] = tuple(ACTIVATIONS),
+    batches: Sequence[int] = BATCHES,
+) -> str:
     """The source of a worker that runs any of these attacks on a `models.lenet` for photographs.
 
     It is generated from the graphs of `federated.gradient` and `matching.objective`. Written by
     hand are the optimisers, the random numbers, and the rules by which label and mask are read.
 
     recipes: some of `ATTACKS`, or copies of them with another name, distance, prior or optimizer.
+    activations: some of "sigmoid" and "relu". batches: how many images a client may have.
 
     Raises NotImplementedError for an optimiser or an operation that a page does not have, and for
     another start, inference, draw, decoding or transform than those of `ATTACKS`.
     """
-    example = page_functions.example()
+    one = page_functions.example()
+    transform = attacks.idlg.transform
     functions: dict[str, Function] = {
-        "share": page_functions.client_gradient(example),
-        "picture": page_functions.picture(attacks.idlg.transform, example),
+        "picture": page_functions.picture(transform, one),
+        "unknowns": page_functions.unknowns(transform, one),
     }
-    objectives: dict[tuple, str] = {}
+    objectives = name_objectives(recipes)
+    for activation, batch in itertools.product(activations, batches):
+        network = f"{activation}_{batch}"
+        example = page_functions.example(activation, batch)
+        functions[f"share_{network}"] = page_functions.client_gradient(example)
+        for attack in recipes:
+            name = f"{objectives[attack.name]}_{network}"
+            if name not in functions:
+                functions[name] = page_functions.loss_and_slopes(attack, example)
     descriptions = {}
     for attack in recipes:
-        description = describe_attack(attack, example)
-        unknowns = tuple(description["unknowns"])
-        same = (attack.decode, attack.distance, attack.prior, attack.transform, unknowns)
-        if same not in objectives:
-            name = f"objective{len(objectives)}"
-            objectives[same] = name
-            functions[name] = page_functions.loss_and_slopes(attack, unknowns, example)
-        descriptions[attack.name] = {"objective": objectives[same], **description}
+        described = describe_attack(attack, one)
+        descriptions[attack.name] = {"objective": objectives[attack.name], **described}
     network = {
-        "parameters": describe_parameters(MODEL),
-        "features": example.mask.numel(),
-        "classes": example.shared.classes,
+        "parameters": describe_parameters(one.model),
+        "features": one.mask.numel(),
+        "classes": one.shared.classes,
         "attacks": descriptions,
     }
     facts = f"const network = {json.dumps(network)};\n"
     return "\n".join([compile(functions), facts, bundle(STATIC / "worker.js")])
 
 
+def name_objectives(recipes: Sequence[Attack]) -> dict[str, str]:
+    """{attack: name of its objective}; attacks that match gradients alike share one."""
+    objectives: dict[tuple, str] = {}
+    names = {}
+    for attack in recipes:
+        same = (attack.decode, attack.distance, attack.prior, attack.transform)
+        names[attack.name] = objectives.setdefault(same, f"objective{len(objectives)}")
+    return names
+
+
 def describe_attack(attack: Attack, example: Example) -> dict[str, Any]:
-    """What worker.js needs to know about an attack, apart from its objective; for JSON.
+    """What worker.js needs to know about an attack of one image, but its objective; for JSON.
 
     Raises NotImplementedError as `compile_attacks` does.
     """
@@ -81,8 +103,8 @@ def describe_attack(attack: Attack, example: Example) -> dict[str, Any]:
             f"{attack.name} is not one of a page's attacks with another name, distance, prior or "
             f"optimizer: {', '.join(known.name for known in ATTACKS)}; run it with invert"
         )
-    start = page_functions.to_page(attack.start(MODEL, example.shared, None))
-    inferred = attack.infer(MODEL, example.shared)
+    start = page_functions.to_page(attack.start(example.model, example.shared, None))
+    inferred = attack.infer(example.model, example.shared)
     return {
         "unknowns": {name: tensor.numel() for name, tensor in start.items()},
         "readsLabel": inferred.y is not None,

@@ -1,16 +1,22 @@
-"""Things to touch, alive without a kernel: films, questions, and a lab that attacks in the page."""
+"""Things to touch, alive without a kernel: films, figures to drag, questions, a lab in the page."""
 
 from dlgutils.widgets.blank_columns import BlankColumns, blank_columns
+from dlgutils.widgets.bowl import Bowl, bowl
+from dlgutils.widgets.deltas import Deltas, deltas
 from dlgutils.widgets.film import Film, film
 from dlgutils.widgets.lab import Lab, lab
 from dlgutils.widgets.question import Question, question
 
 __all__ = [
     "BlankColumns",
+    "Bowl",
+    "Deltas",
     "Film",
     "Lab",
     "Question",
     "blank_columns",
+    "bowl",
+    "deltas",
     "film",
     "lab",
     "question",

@@ -10,6 +10,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from dlgutils import models
+from dlgutils.javascript import page_functions
 from dlgutils.matching import frame_schedule, invert
 from dlgutils.types import Attack, Guess, Result, Shared
 
@@ -27,14 +28,16 @@ def run_attack(
 
     Args:
         recipe: the attack; what it would infer, the page has inferred.
-        message: the page's, of kind "run": rate, steps, seed, names, label, mask.
+        message: the page's, of kind "run": batch, activation, rate, steps, seed, names, labels,
+            mask.
         buffers: the arrays that the message names.
         send: takes the reports, messages of kind "frame" and one of kind "done".
         stop: ends the attack early once it is set.
 
     Raises ValueError for what the engine refuses.
     """
-    model = models.lenet(dropout=message["rate"])
+    activation = page_functions.ACTIVATIONS[message["activation"]]
+    model = models.lenet(dropout=message["rate"], activation=activation)
     guess = read_guess(message)
     film = frame_schedule(message["steps"], FRAMES)
     report = Report(send, message["run"], film)
@@ -45,8 +48,8 @@ def run_attack(
         return stop.is_set()
 
     result = invert(
-        model,
-        read_shared(model, message["names"], buffers),
+        page_functions.attackers_copy(model),
+        read_shared(model, message, buffers),
         replace(recipe, infer=lambda *_: guess),
         generator,
         steps=message["steps"],
@@ -79,7 +82,7 @@ class Report:
             kind: "frame" or "done".
             evaluation: how many there were so far.
             loss: the lowest matching loss so far.
-            x: the picture, (1, channels, height, width).
+            x: the pictures, (batch, channels, height, width).
         """
         message = {
             "kind": kind,
@@ -92,25 +95,27 @@ class Report:
         self.to_page(message, [x.contiguous().numpy().tobytes()])
 
 
-def read_shared(model: nn.Module, names: Sequence[str], buffers: Sequence[memoryview]) -> Shared:
+def read_shared(model: nn.Module, message: dict, buffers: Sequence[memoryview]) -> Shared:
     """A round as the page made it.
 
-    names: "weights.fc.bias", "gradient.fc.bias" and so on, of the flat float32 arrays in `buffers`.
+    message: its "names" are "weights.fc.bias", "gradient.fc.bias" and so on, of the flat float32
+    arrays in `buffers`; its "batch" says how many images the client has.
     """
     tensors = [torch.frombuffer(bytearray(buffer), dtype=torch.float32) for buffer in buffers]
-    flat = dict(zip(names, tensors, strict=True))
+    flat = dict(zip(message["names"], tensors, strict=True))
     weights, gradient = {}, {}
     for name, parameter in model.named_parameters():
         weights[name] = flat[f"weights.{name}"].view(parameter.shape)
         gradient[name] = flat[f"gradient.{name}"].view(parameter.shape)
-    return Shared(weights, gradient, (1, *model.x_shape))
+    return Shared(weights, gradient, (message["batch"], *model.x_shape))
 
 
 def read_guess(message: dict) -> Guess:
-    """What the page has read off the gradient: a label, a mask, both or neither."""
+    """What the page has read off the gradient: labels, masks, both or neither."""
     guess = Guess()
-    if message.get("label") is not None:
-        guess = guess._replace(y=torch.tensor([message["label"]]))
+    if message.get("labels") is not None:
+        guess = guess._replace(y=torch.tensor(message["labels"]))
     if message.get("mask") is not None:
-        guess = guess._replace(masks={"dropout.mask": torch.tensor([message["mask"]])})
+        mask = torch.tensor(message["mask"]).view(message["batch"], -1)
+        guess = guess._replace(masks={page_functions.MASK: mask})
     return guess

@@ -1,23 +1,27 @@
-"""A lab that runs one attack on one picture, in the page itself or in the kernel behind it."""
+"""A lab that attacks pictures by their gradient, in the page itself or in the kernel behind it."""
 
 import zlib
 from collections.abc import Sequence
 from threading import Event, Thread
 
+import torch
 from traitlets import Bytes, Dict, Enum, Float, Int, List, Unicode
 
 from dlgutils import data, javascript
 from dlgutils.types import Result
 from dlgutils.widgets.base import Widget, as_bytes, front_end, synced
 from dlgutils.widgets.kernel import run_attack
+from dlgutils.widgets.trained import as_numbers, trained_networks
 
-# evaluations after which the lab shows any photograph, by weights
-ENOUGH = {"default": 100, "wide": 300}
+ENOUGH = {"default": 100, "wide": 300, "trained": 300}
+"""Evaluations that show what an attack finds, by weights."""
 RATES = [k / 10 for k in range(10)]
+ACTIVATIONS = ["sigmoid", "relu"]
+BATCHES = [1, 2, 4]
 
 
 class Lab(Widget):
-    """One attack on one picture, in the page or in the kernel; make it with `lab`.
+    """Attacks on pictures, in the page or in the kernel; make it with `lab`.
 
     What the reader chooses is in its traits. With a kernel, `result` is what the last run of the
     PyTorch engine found.
@@ -26,16 +30,22 @@ class Lab(Widget):
     _esm = front_end("lab")
     # the engine of the page: a worker's source, compressed (zlib)
     script = synced(Bytes())
-    # names, which are the classes too
+    # names of twelve photographs, the classes of an untrained network, then of twelve fruits, the
+    # classes of a trained one
     photos = synced(List())
-    # the photographs, one after the other, compressed
+    # all of them, one after the other, compressed
     images = synced(Bytes())
+    # weights of the trained networks in the order of ACTIVATIONS, float32, compressed
+    trained = synced(Bytes())
     # names
     attacks = synced(List())
     # empty for a picture of the reader's own
     photo = synced(Unicode())
     label = synced(Unicode())
-    weights = synced(Enum(["default", "wide"], "default"))
+    # images that the client has: the photograph, and those that follow it in the list
+    batch = synced(Enum(BATCHES, 1))
+    activation = synced(Enum(ACTIVATIONS, "sigmoid"))
+    weights = synced(Enum(list(ENOUGH), "default"))
     # of the dropout, in [0, 0.9]
     rate = synced(Float(0.0))
     # standard deviation, on every number of the gradient
@@ -43,24 +53,22 @@ class Lab(Widget):
     attack = synced(Unicode())
     # evaluations
     steps = synced(Int(100))
-    # evaluations that show a picture, by weights
+    # evaluations that show what an attack finds, by weights
     enough = synced(Dict(ENOUGH))
     seed = synced(Int(0))
     engine = synced(Enum(["page", "kernel"], "page"))
 
-    def __init__(self, photo: str, *, rate: float, attack: str, weights: str, steps: int):
+    def __init__(self, **chosen: object):
         self._recipes = {recipe.name: recipe for recipe in javascript.ATTACKS}
+        networks = trained_networks()
+        weights = b"".join(as_numbers(networks.weights[kind]) for kind in ACTIVATIONS)
         super().__init__(
             script=zlib.compress(javascript.worker_source().encode(), 9),
-            photos=list(data.class_names("photos")),
-            images=zlib.compress(as_bytes(data.photos().x), 9),
+            photos=list(picture_names()),
+            images=zlib.compress(as_bytes(torch.cat([data.photos().x, networks.images])), 9),
+            trained=zlib.compress(weights, 9),
             attacks=list(self._recipes),
-            photo=photo,
-            label=photo,
-            rate=rate,
-            attack=attack,
-            weights=weights,
-            steps=steps,
+            **chosen,
         )
         self.result: Result | None = None
         self._stop = Event()
@@ -94,38 +102,61 @@ class Lab(Widget):
             self.send({"kind": "failed", "run": message["run"], "message": str(error)})
 
 
+def picture_names() -> tuple[str, ...]:
+    """The twelve photographs of `data.photos`, and twelve fruits that trained networks know."""
+    return (*data.class_names("photos"), *trained_networks().names)
+
+
 def lab(
     photo: str = "cat",
     *,
+    batch: int = 1,
+    activation: str = "sigmoid",
+    weights: str = "default",
     rate: float = 0.0,
     attack: str = "iDLG",
-    weights: str = "default",
     steps: int | None = None,
 ) -> Lab:
-    """A laboratory for one attack on one picture: a photograph, the reader's own, or a drawing.
+    """A laboratory for attacks on pictures: photographs, the reader's own picture, or a drawing.
 
     The page itself runs it, in JavaScript generated from PyTorch's graphs
     (`javascript.worker_source`), so it needs no kernel, and the picture never leaves the page. With
     a kernel the reader may choose PyTorch, which gets the gradient, never the picture. The lab
-    opens with the choices that the arguments name.
+    opens with the choices that the arguments name. The attacker of a ReLU network searches with a
+    smooth copy of it (`models.smooth_relu`).
 
     Args:
-        photo: one of `data.class_names("photos")`.
+        photo: one of `data.class_names("photos")`, or a fruit that trained networks know.
+        batch: how many images the client has, 1, 2 or 4: the photograph and the next ones.
+        activation: "sigmoid" or "relu".
+        weights: "default" or "wide", as `models.init_uniform` draws them, or "trained", on fruits.
         rate: of the dropout of `models.lenet`, in [0, 0.9], in steps of 0.1.
         attack: the name of one of `javascript.ATTACKS`.
-        weights: "default" or "wide", as `models.init_uniform` draws them.
-        steps: the evaluations, from 1 to 5000; None: as many as show a picture.
+        steps: the evaluations, from 1 to 5000; None: as many as show what the attack finds.
 
     Raises ValueError for anything that cannot be chosen.
     """
-    _check_choice("photo", photo, data.class_names("photos"))
-    _check_choice("attack", attack, [recipe.name for recipe in javascript.ATTACKS])
+    names = picture_names()
+    _check_choice("photo", photo, names)
+    _check_choice("batch", batch, BATCHES)
+    _check_choice("activation", activation, ACTIVATIONS)
     _check_choice("weights", weights, list(ENOUGH))
     _check_choice("rate", rate, RATES)
+    _check_choice("attack", attack, [recipe.name for recipe in javascript.ATTACKS])
     steps = ENOUGH[weights] if steps is None else steps
     if not 1 <= steps <= 5000:
         raise ValueError(f"the lab takes from 1 to 5000 steps, got {steps}; du.invert takes more")
-    return Lab(photo, rate=rate, attack=attack, weights=weights, steps=steps)
+    place = names.index(photo) % 12 + 12 * (weights == "trained")
+    return Lab(
+        photo=photo,
+        label=names[place],
+        batch=batch,
+        activation=activation,
+        weights=weights,
+        rate=rate,
+        attack=attack,
+        steps=steps,
+    )
 
 
 def _check_choice(what: str, chosen: str | float, there: Sequence[str] | Sequence[float]) -> None:

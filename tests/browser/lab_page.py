@@ -19,9 +19,13 @@ def choose(widget, name: str, value: str) -> None:
 
 
 def reset(lab):
-    """Choose what the lab is opened with, but 60 evaluations."""
+    """Choose what the lab is opened with, but 60 evaluations; nothing is kept."""
+    for remove in lab.locator(".dlg-kept button").all()[::-1]:
+        remove.click()
     choose(lab, "picture", "cat")
-    choose(lab, "network's weights", "default")
+    choose(lab, "weights of the network", "default")
+    choose(lab, "activation", "sigmoid")
+    lab.get_by_label("batch").press("Home")
     choose(lab, "noise on the gradient", "0")
     set_rate(lab, 0)
     lab.get_by_label("seed").fill("0")
@@ -38,9 +42,9 @@ def set_rate(lab, rate):
 
 
 def pixels(lab, which):
-    """A picture of the lab, (32, 32, 3) bytes."""
+    """A picture of the lab, (32, 32, 3) bytes; those of a batch lie side by side."""
     content = np.array(lab.evaluate(PIXELS, which), dtype=np.uint8)
-    return content.reshape(32, 32, 4)[..., :3]
+    return content.reshape(32, -1, 4)[..., :3]
 
 
 def caption(lab):
@@ -50,7 +54,17 @@ def caption(lab):
 
 def run(lab):
     """Press Run, wait for the end; the RMSE that the lab reports."""
-    lab.get_by_role("button", name="Run").click()
+    press(lab, "Run")
+    return wait_for_the_end(lab)
+
+
+def press(lab, button):
+    """Press a button by its whole name."""
+    lab.get_by_role("button", name=button, exact=True).click()
+
+
+def wait_for_the_end(lab):
+    """Wait until a run is done; the RMSE that the lab reports."""
     expect(lab.locator("[aria-live]")).to_have_text(re.compile(r"^Done after"), timeout=120_000)
     return rmse_of(lab)
 

@@ -7,7 +7,7 @@ from torch.func import grad_and_value
 from torch.nn.functional import one_hot
 
 from dlgutils import attacks, data, federated, javascript, models
-from dlgutils.javascript.page_functions import MASK
+from dlgutils.javascript.page_functions import ACTIVATIONS, MASK, attackers_copy
 from dlgutils.matching import objective
 from dlgutils.types import Guess
 
@@ -66,6 +66,16 @@ def loss_and_slope(t):
 
     slope, value = grad_and_value(loss)(t)
     return {"value": value, **{f"slope of {key}": s for key, s in slope.items()}}
+
+
+def bent(a):
+    """A scalar of a corner."""
+    return (a - 0.5).relu().square().sum()
+
+
+def rounded(a):
+    """A scalar of rounded corners, some far from zero."""
+    return (models.SmoothReLU()(a) ** 2).sum() + F.softplus(9 * a).sum()
 
 
 RAMP = torch.arange(15.0).view(3, 5)
@@ -127,6 +137,14 @@ FUNCTIONS = {
         {"a": (3, 4, 5)},
     ),
     "powers": (lambda t: {"y": t["a"] ** 2 + t["a"] ** 1}, {"a": (6,)}),
+    "relu": (
+        lambda t: {"y": (t["a"] - 0.5).relu(), "slope": grad_and_value(bent)(t["a"])[0]},
+        {"a": (3, 5)},
+    ),
+    "smooth relu": (
+        lambda t: {"y": grad_and_value(rounded)(9 * t["a"] - 4)[0]},
+        {"a": (3, 5)},
+    ),
     "softmax": (
         lambda t: {"y": t["a"].softmax(-1), "log": (9 * t["a"]).log_softmax(-1)},
         {"a": (3, 5)},
@@ -175,20 +193,30 @@ def test_machine_multiplies_where_webassembly_is_forbidden(browser):
 # What the lab computes ----------------------------------------------------------------------------
 
 
-ROUNDS = [("cat", "default", 0.0), ("coffee", "default", 0.5), ("horse", "wide", 0.9)]
+ROUNDS = [
+    (["cat"], "sigmoid", "default", 0.0),
+    (["coffee"], "sigmoid", "default", 0.5),
+    (["horse"], "sigmoid", "wide", 0.9),
+    (["cat"], "relu", "default", 0.5),
+    (["cat", "horse"], "relu", "default", 0.0),
+    (["cat", "horse", "coffee", "flower"], "sigmoid", "default", 0.5),
+]
 
 
 @pytest.fixture(scope="module", params=ROUNDS, ids=str)
 def a_round(request):
-    """One round of each initialisation and several rates."""
-    photo, weights, rate = request.param
+    """A round of some networks, batches and rates, and the network's name in the page."""
+    photos, activation, weights, rate = request.param
     gen = torch.Generator().manual_seed(1)
     init = {"default": models.init_default, "wide": models.init_uniform}[weights]
-    return federated.honest(models.lenet(dropout=rate), data.photos(photo), gen, init=init)
+    model = models.lenet(dropout=rate, activation=ACTIVATIONS[activation])
+    made = federated.honest(model, data.photos(*photos), gen, init=init)
+    return made, f"{activation}_{len(photos)}"
 
 
 def inputs_of(a_round):
-    mask = a_round.masks.get(MASK, torch.ones(1, 768))
+    batch = len(a_round.secret.y)
+    mask = a_round.masks.get(MASK, torch.ones(batch, 768))
     y = one_hot(a_round.secret.y, 12).float()
     weights = {f"weights.{name}": t for name, t in a_round.shared.weights.items()}
     gradient = {f"gradient.{name}": t for name, t in a_round.shared.gradient.items()}
@@ -196,42 +224,53 @@ def inputs_of(a_round):
 
 
 def test_share_is_pytorchs_gradient(page, a_round):
-    given = {key: t for key, t in inputs_of(a_round).items() if not key.startswith("gradient.")}
-    inputs = {"x": a_round.secret.x, **without(given, "logits")}
-    found = evaluated(page, javascript.worker_source(), "share", inputs)
-    assert_near(found, a_round.shared.gradient)
+    made, network = a_round
+    given = {key: t for key, t in inputs_of(made).items() if not key.startswith("gradient.")}
+    inputs = {"x": made.secret.x, **without(given, "logits")}
+    found = evaluated(page, javascript.worker_source(), f"share_{network}", inputs)
+    assert_near(found, made.shared.gradient)
 
 
 @pytest.mark.parametrize("attack", [attacks.idlg, attacks.dlg], ids=lambda attack: attack.name)
 @pytest.mark.parametrize("guess", ["grey", "noise", "coffee"])
 def test_objectives_and_their_slopes_are_pytorchs(page, a_round, attack, guess):
+    """For iDLG the label is given, and the slope in it does not matter."""
+    made, network = a_round
     gen = torch.Generator().manual_seed(2)
+    shape = made.shared.x_shape
     pictures = {
-        "grey": torch.full((1, 3, 32, 32), 0.5),
-        "noise": torch.randn(1, 3, 32, 32, generator=gen),
-        "coffee": data.photos("coffee", crop=1).x,
+        "grey": torch.full(shape, 0.5),
+        "noise": torch.randn(shape, generator=gen),
+        "coffee": data.photos("coffee", crop=1).x.expand(shape),
     }
-    unknowns = {"x": attack.transform.encode(pictures[guess])}
-    given = inputs_of(a_round)
-    known = Guess(masks={MASK: given["mask"]})
+    inputs = {**without(inputs_of(made), "y"), "x": attack.transform.encode(pictures[guess])}
     if attack is attacks.dlg:
-        unknowns["logits"] = torch.randn(1, 12, generator=gen)
+        inputs["logits"] = torch.randn(shape[0], 12, generator=gen)
+    known = Guess(masks={MASK: inputs["mask"]})
+    unknowns = {"x": inputs["x"]}
+    if attack is attacks.dlg:
+        unknowns["logits"] = inputs["logits"]
     else:
-        known = known._replace(y=a_round.secret.y)
+        known = known._replace(y=made.secret.y)
+    copy = attackers_copy(made.model)
 
     def loss(unknowns):
         guess = Guess(unknowns["x"], unknowns.get("logits"))
-        shared = a_round.shared
-        return objective(a_round.model, attack, guess, known, shared.weights, shared.gradient)
+        return objective(copy, attack, guess, known, made.shared.weights, made.shared.gradient)
 
     slope, value = grad_and_value(loss)(unknowns)
-    name = {"iDLG": "objective0", "DLG": "objective1"}[attack.name]
     wanted = {"value": value, **{f"slope.{key}": t for key, t in slope.items()}}
-    inputs = {**without(given, "y"), **unknowns}
-    assert_near(evaluated(page, javascript.worker_source(), name, inputs), wanted)
+    found = evaluated(page, javascript.worker_source(), f"objective0_{network}", inputs)
+    assert_near({key: found[key] for key in wanted}, wanted)
 
 
 def test_picture_is_pytorchs(page):
     u = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     wanted = {"x": attacks.idlg.transform.decode(u)}
     assert_near(evaluated(page, javascript.worker_source(), "picture", {"x": u}), wanted)
+
+
+def test_unknowns_are_what_the_picture_is_made_of(page):
+    x = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    wanted = {"x": attacks.idlg.transform.encode(x)}
+    assert_near(evaluated(page, javascript.worker_source(), "unknowns", {"x": x}), wanted)

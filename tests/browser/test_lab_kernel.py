@@ -68,7 +68,7 @@ def lab(jupyter, browser):
 def test_lab_recovers_the_photograph_with_either_engine(lab, engine):
     choose(lab, "engine", engine)
     choose(lab, "picture", "flower")
-    lab.get_by_role("button", name="Run").click()
+    lab.get_by_role("button", name="Run", exact=True).click()
     caption = lab.locator("[aria-live]")
     expect(caption).to_contain_text("Done after 100 evaluations", timeout=60_000)
     rmse = caption.inner_text().rpartition("RMSE ")[2]
@@ -80,7 +80,7 @@ def test_lab_takes_nothing_from_a_stopped_run_into_the_next(lab):
     """The kernel ends the stopped run a little later and reports it; the new one goes on."""
     choose(lab, "engine", "kernel")
     lab.get_by_label("evaluations", exact=True).fill("5000")
-    run = lab.get_by_role("button", name="Run")
+    run = lab.get_by_role("button", name="Run", exact=True)
     stop = lab.get_by_role("button", name="Stop")
     run.click()
     caption = lab.locator("[aria-live]")

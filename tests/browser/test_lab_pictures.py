@@ -26,7 +26,7 @@ def test_lab_takes_a_picture_of_the_readers_own(lab):
     drop(lab, as_file("stripes.png", 255 * ((i // 15 + j // 20 * k) % 2)))
     expect(lab.locator("[aria-live]")).to_contain_text("stripes.png, 120 × 90 pixels")
     expect(lab.get_by_role("combobox", name="picture", exact=True)).to_have_value("")
-    choose(lab, "its label", "rocket")
+    choose(lab, "class the client reports", "rocket")
     lab.get_by_label("evaluations", exact=True).fill("150")
     assert run(lab) < 0.1
     assert "label read: rocket, right" in words(lab)
@@ -74,7 +74,7 @@ NOT_PICTURES = [
 def test_lab_refuses_a_file_that_is_not_a_picture_and_loses_nothing(lab, file):
     before = pixels(lab, TRUTH)
     drop(lab, file)
-    expect(lab.locator("[aria-live]")).to_contain_text(f"{file['name']} is no picture")
+    expect(lab.locator("[aria-live]")).to_contain_text(f"cannot open {file['name']} as a picture")
     assert (pixels(lab, TRUTH) == before).all()
     assert run(lab) < 0.1
 
@@ -87,7 +87,7 @@ def test_lab_refuses_a_huge_file_before_it_is_read(lab):
         input.dispatchEvent(new Event("change"));
     }""")
     expect(lab.locator("[aria-live]")).to_contain_text(
-        "huge.png has 41 MB; choose a picture of at most 40 MB"
+        "huge.png is 41 MB large; choose a picture of at most 40 MB"
     )
 
 

@@ -1,15 +1,28 @@
 """A run of the lab: stopped, looked through, saved; and where the lab cannot run."""
 
+import re
+
 import numpy as np
+import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from tests.browser.lab_page import RECOVERED, caption, pixels, prepare_long_run, run
+from tests.browser.lab_page import (
+    RECOVERED,
+    TRUTH,
+    caption,
+    pixels,
+    prepare_long_run,
+    press,
+    run,
+    set_rate,
+    wait_for_the_end,
+)
 
 
 def test_lab_keeps_what_was_found_at_stop_and_a_new_run_begins_afresh(lab):
     prepare_long_run(lab)
-    lab.get_by_role("button", name="Run").click()
+    lab.get_by_role("button", name="Run", exact=True).click()
     expect(lab.locator("[aria-live]")).to_contain_text("evaluations a second", timeout=30_000)
     expect(lab.get_by_label("seed")).to_be_disabled()
     lab.get_by_role("button", name="Stop").click()
@@ -19,9 +32,91 @@ def test_lab_keeps_what_was_found_at_stop_and_a_new_run_begins_afresh(lab):
     assert "Done after 30 evaluations" in caption(lab)
 
 
+def test_lab_keeps_results_side_by_side(lab):
+    """With their settings, also what a stopped run has found; and lets the reader remove them."""
+    kept = lab.locator(".dlg-kept li")
+    set_rate(lab, 0.5)
+    run(lab)
+    press(lab, "Keep this result")
+    expect(kept).to_have_count(1)
+    expect(kept).to_contain_text(": cat, dropout 0.5, iDLG, seed 0: RMSE")
+    expect(lab.get_by_role("status")).to_contain_text("kept. You have kept 1 in all.")
+    prepare_long_run(lab)
+    press(lab, "Run")
+    expect(lab.locator("[aria-live]")).to_contain_text("evaluations a second", timeout=30_000)
+    press(lab, "Stop")
+    press(lab, "Keep this result")
+    second = 4  # after the client's picture, the attacker's, the mask, and the first result
+    assert (pixels(lab, RECOVERED) == pixels(lab, second)).all()
+    assert not (pixels(lab, RECOVERED) == pixels(lab, second - 1)).all()
+    for _ in range(2):
+        lab.get_by_role("button", name="Remove").first.click()
+    expect(kept).to_have_count(0)
+
+
+PRESETS = {
+    "No defence": (0, 0.1),
+    "Dropout, naive attacker": (1, 1e6),
+    "Dropout, mask read": (0, 0.1),
+    "A batch of four": (0, 0.1),
+    "A trained network": (0.1, 1e6),
+}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_lab_runs_an_example_at_a_press(lab, name):
+    least, most = PRESETS[name]
+    button = lab.get_by_role("button", name=name, exact=True)
+    button.press("Enter")
+    assert least < wait_for_the_end(lab) < most
+    expect(button).to_be_focused()
+
+
+def test_lab_runs_a_surprise(lab):
+    """Each is another one, and whatever is chosen, it runs."""
+    settings = set()
+    for _ in range(3):
+        press(lab, "Surprise me")
+        settings.add(lab.get_by_label("seed").input_value())
+        expect(lab.locator("[aria-live]")).to_contain_text("evaluations a second", timeout=60_000)
+        if lab.get_by_role("button", name="Stop").is_enabled():
+            press(lab, "Stop")
+        assert "could not run" not in caption(lab)
+    assert len(settings) > 1
+
+
+def test_lab_pairs_the_pictures_of_a_batch(lab):
+    """What is found stands below what the client has, in the same order."""
+    lab.get_by_label("batch").press("End")
+    assert run(lab) < 0.1
+    truth, found = pixels(lab, TRUTH) / 255, pixels(lab, RECOVERED) / 255
+    assert truth.shape == (32, 128, 3)
+    errors = np.square(found - truth).reshape(32, 4, 32, 3).mean((0, 2, 3)) ** 0.5
+    assert errors.max() < 0.1
+    reported = [
+        float(number) for number in re.findall(r"0\.\d+", caption(lab).split("RMSE")[1])[1:5]
+    ]
+    assert errors == pytest.approx(reported, abs=0.01)
+
+
+def test_lab_fits_a_phone(lab):
+    """With a batch of four and results kept: nothing is wider than the page."""
+    page = lab.page
+    page.set_viewport_size({"width": 390, "height": 844})
+    lab.get_by_label("batch").press("End")
+    lab.get_by_label("evaluations", exact=True).fill("3")
+    run(lab)
+    press(lab, "Keep this result")
+    wide = page.evaluate("document.documentElement.scrollWidth")
+    inside = lab.evaluate("lab => lab.scrollWidth <= lab.clientWidth")
+    page.set_viewport_size({"width": 1200, "height": 900})
+    assert wide <= 390
+    assert inside
+
+
 def test_lab_keeps_the_place_of_the_keyboard(lab):
     """The button that is pressed is disabled, and the focus goes on to the one that comes next."""
-    run_button = lab.get_by_role("button", name="Run")
+    run_button = lab.get_by_role("button", name="Run", exact=True)
     stop = lab.get_by_role("button", name="Stop")
     prepare_long_run(lab)
     run_button.press("Enter")
@@ -44,7 +139,7 @@ def test_lab_does_not_show_a_number_that_cannot_be(lab):
 def test_lab_leaves_the_page_fluid(lab):
     """While a run goes on, the page draws its frames; without a worker it would draw none."""
     prepare_long_run(lab)
-    lab.get_by_role("button", name="Run").click()
+    lab.get_by_role("button", name="Run", exact=True).click()
     frames = lab.evaluate("""() => new Promise((resolve) => {
         let frames = 0;
         const count = () => { frames += 1; requestAnimationFrame(count); };
@@ -99,7 +194,7 @@ def test_lab_explains_itself_in_a_browser_without_workers(browser, site):
     expect(lab.locator("[aria-live]")).to_contain_text(
         "This browser has no Web Workers", timeout=60_000
     )
-    expect(lab.get_by_role("button", name="Run")).to_be_disabled()
+    expect(lab.get_by_role("button", name="Run", exact=True)).to_be_disabled()
     page.close()
 
 

@@ -113,8 +113,8 @@ def test_lbfgs_stops_where_the_slope_is_zero(page):
 RUN = """([source, settings]) => {
     const { run } = new Function(`${source}; return { run };`)();
     const sent = [];
-    const image = Float32Array.from(settings.image);
-    run({ ...settings, image }, (message) => sent.push(message));
+    const images = Float32Array.from(settings.images);
+    run({ ...settings, images }, (message) => sent.push(message));
     return sent.at(-1).loss;
 }"""
 
@@ -122,9 +122,16 @@ RUN = """([source, settings]) => {
 def test_worker_runs_an_attack_with_its_own_settings(page):
     """Until the shorter history is full, both do the same."""
     recipes = [replace(attacks.idlg, name=str(n), optimizer=lbfgs(history=n)) for n in (5, 100)]
-    source = worker.compile_attacks(recipes)
-    image = data.photos("cat").x.flatten().tolist()
-    settings = {"image": image, "label": 1, "weights": "default", "rate": 0, "noise": 0, "seed": 0}
+    source = worker.compile_attacks(recipes, ["sigmoid"], [1])
+    settings = {
+        "images": data.photos("cat").x.flatten().tolist(),
+        "labels": [1],
+        "activation": "sigmoid",
+        "weights": "default",
+        "rate": 0,
+        "noise": 0,
+        "seed": 0,
+    }
 
     def loss(recipe, steps):
         chosen = {"attack": recipe.name, "steps": steps, "elsewhere": False}

@@ -169,3 +169,20 @@ def test_rmse_scores_the_film(results, tiny):
 @curves
 def test_curves_can_be_put_on_a_canvas(draw, results):
     draw(results).figure.canvas.draw()
+
+
+def test_gradient_is_a_square_of_ranks():
+    tensors = {"weight": torch.tensor([[3.0, 1.0], [2.0, 4.0]]), "bias": torch.tensor([5.0])}
+    shown = plots.gradient(tensors).images[0].get_array()
+    assert np.allclose(shown, [[2 / 3, 0], [1 / 3, 1]])
+
+
+def test_federated_round_shows_the_photograph_and_the_gradient():
+    cat = data.photos("cat")
+    tensors = {"weight": torch.arange(100.0)}
+    ax = plots.federated_round(cat.x, tensors)
+    pictures = [inset.images[0].get_array() for inset in ax.child_axes]
+    assert sorted(picture.shape for picture in pictures) == [(10, 10), (32, 32, 3)]
+    words = " ".join(text.get_text() for text in ax.texts)
+    assert "weights θ" in words
+    assert "gradient g" in words

@@ -24,16 +24,25 @@ def test_worker_source_describes_every_attack():
     assert (described["features"], described["classes"]) == (768, 12)
     assert list(described["attacks"]) == [attack.name for attack in javascript.ATTACKS]
     found = {
-        name: (a["objective"], [*a["unknowns"]], a["readsLabel"], a["readsMask"], a["draws"])
+        name: ([*a["unknowns"]], a["readsLabel"], a["readsMask"], a["draws"])
         for name, a in described["attacks"].items()
     }
     assert found == {
-        "iDLG": ("objective0", ["x"], True, False, False),
-        "iDLG, mask read": ("objective0", ["x"], True, True, False),
-        "DLG": ("objective1", ["x", "logits"], False, False, False),
-        "iDLG, fresh masks": ("objective0", ["x"], True, False, True),
+        "iDLG": (["x"], True, False, False),
+        "iDLG, mask read": (["x"], True, True, False),
+        "DLG": (["x", "logits"], False, False, False),
+        "iDLG, fresh masks": (["x"], True, False, True),
     }
     assert described["attacks"]["DLG"]["unknowns"] == {"x": 3072, "logits": 12}
+    assert {attack["objective"] for attack in described["attacks"].values()} == {"objective0"}
+
+
+def test_worker_source_has_the_functions_of_every_network():
+    source = javascript.worker_source()
+    for kind in ("share", "objective0"):
+        for activation in ("sigmoid", "relu"):
+            for batch in (1, 2, 4):
+                assert f"\n{kind}_{activation}_{batch}() {{" in source
 
 
 def test_worker_source_passes_the_optimisers_with_their_settings():
@@ -47,7 +56,7 @@ def test_worker_source_passes_the_optimisers_with_their_settings():
 
 def test_compile_attacks_passes_settings_that_were_changed():
     short = replace(attacks.idlg, name="short", optimizer=lbfgs(history=5))
-    described = network(worker.compile_attacks([short]))["attacks"]
+    described = network(worker.compile_attacks([short], ["sigmoid"], [1]))["attacks"]
     assert described["short"]["optimizer"] == {"name": "lbfgs", "settings": {"history": 5}}
 
 

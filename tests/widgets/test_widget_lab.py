@@ -2,13 +2,19 @@
 
 import time
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.func import functional_call
 
 from dlgutils import data, invert, javascript, models, widgets
 from dlgutils.federated import honest
+from dlgutils.javascript import page_functions
+from dlgutils.types import Guess
+from dlgutils.widgets.trained import trained_networks
 
 CAT = data.photos("cat")
 RECIPES = {recipe.name: recipe for recipe in javascript.ATTACKS}
@@ -29,7 +35,7 @@ def lab(monkeypatch):
     lab.wait(30)
 
 
-def run(shared, attack, *, rate=0.0, steps=5, label=None, mask=None):
+def run(shared, attack, *, rate=0.0, activation="sigmoid", steps=5, labels=None, mask=None):
     """What the page sends when its reader presses Run with a kernel: a message and its buffers."""
     arrays = {f"weights.{name}": t for name, t in shared.weights.items()}
     arrays |= {f"gradient.{name}": t for name, t in shared.gradient.items()}
@@ -37,11 +43,13 @@ def run(shared, attack, *, rate=0.0, steps=5, label=None, mask=None):
         "kind": "run",
         "run": 7,
         "attack": attack,
+        "batch": shared.x_shape[0],
+        "activation": activation,
         "rate": rate,
         "steps": steps,
         "seed": 0,
         "names": list(arrays),
-        "label": label,
+        "labels": labels,
     }
     if mask is not None:
         message["mask"] = mask.flatten().tolist()
@@ -57,11 +65,26 @@ def shared(seeded):
 def test_lab_offers_every_photograph_and_attack(lab):
     pictures = zlib.decompress(lab.images)
     cat = np.frombuffer(pictures, np.uint8).reshape(-1, 32, 32, 3)[1]
-    assert lab.photos == list(data.class_names("photos"))
+    assert lab.photos[:12] == list(data.class_names("photos"))
+    assert lab.photos[12:] == list(trained_networks().names)
+    assert len(pictures) == 24 * 3 * 32 * 32
     assert lab.attacks == ["iDLG", "iDLG, mask read", "DLG", "iDLG, fresh masks"]
     assert (cat == (CAT.x[0] * 255).round().byte().permute(1, 2, 0).numpy()).all()
     assert (lab.photo, lab.label) == ("cat", "cat")
     assert (lab.weights, lab.rate, lab.engine) == ("default", 0.0, "page")
+    assert (lab.batch, lab.activation) == (1, "sigmoid")
+
+
+def test_lab_carries_trained_networks_that_know_fruits_they_have_not_seen(lab):
+    names, images, weights = trained_networks()
+    sent = np.frombuffer(zlib.decompress(lab.trained), "<f4").reshape(2, -1)
+    for numbers, (activation, tensors) in zip(sent, weights.items(), strict=True):
+        flat = torch.cat([t.flatten() for t in tensors.values()])
+        assert (torch.from_numpy(numbers.copy()) == flat).all()
+        model = models.lenet(activation=page_functions.ACTIVATIONS[activation])
+        right = functional_call(model, tensors, (images,)).argmax(1) == torch.arange(12)
+        assert right.sum() >= 6
+    assert len(names) == 12
 
 
 def test_lab_opens_with_what_is_chosen():
@@ -70,12 +93,21 @@ def test_lab_opens_with_what_is_chosen():
     assert (lab.attack, lab.weights, lab.steps) == ("iDLG, mask read", "wide", 300)
 
 
+def test_lab_reports_a_class_that_the_network_knows():
+    lab = widgets.lab("orange", batch=4, activation="relu", weights="trained")
+    assert (lab.label, lab.batch, lab.activation) == ("orange", 4, "relu")
+    place = trained_networks().names.index("orange")
+    assert widgets.lab("orange").label == data.class_names("photos")[place]
+
+
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
         ({"photo": "dog"}, "no photo 'dog'; choose one of astronaut, cat"),
         ({"attack": "magic"}, "no attack 'magic'; choose one of iDLG, iDLG, mask read"),
-        ({"weights": "small"}, "no weights 'small'; choose one of default, wide"),
+        ({"weights": "small"}, "no weights 'small'; choose one of default, wide, trained"),
+        ({"batch": 3}, "no batch 3; choose one of 1, 2, 4"),
+        ({"activation": "tanh"}, "no activation 'tanh'; choose one of sigmoid, relu"),
         ({"rate": 0.25}, "no rate 0.25; choose one of 0.0, 0.1, "),
         ({"steps": 0}, "from 1 to 5000 steps, got 0; du.invert takes more"),
     ],
@@ -91,9 +123,9 @@ def test_lab_runs_in_the_kernel_what_the_library_runs(lab, seeded, attack):
     recipe = RECIPES[attack]
     model, _, shared, _ = honest(models.lenet(dropout=0.5), CAT, seeded(3))
     read = recipe.infer(model, shared)
-    label = None if read.y is None else int(read.y)
+    labels = None if read.y is None else read.y.tolist()
     mask = read.masks.get("dropout.mask")
-    lab._handle_custom_msg(*run(shared, attack, rate=0.5, label=label, mask=mask))
+    lab._handle_custom_msg(*run(shared, attack, rate=0.5, labels=labels, mask=mask))
     lab.wait(60)
     by_hand = invert(model, shared, recipe, seeded(0), steps=5)
     torch.testing.assert_close(lab.result.loss, by_hand.loss)
@@ -103,8 +135,19 @@ def test_lab_runs_in_the_kernel_what_the_library_runs(lab, seeded, attack):
     assert x == lab.result.x[0].numpy().tobytes()
 
 
+def test_lab_runs_a_batch_in_the_kernel_with_a_smooth_copy_of_relu(lab, seeded):
+    photos = data.photos("cat", "coffee")
+    model, _, shared, _ = honest(models.lenet(activation=nn.ReLU), photos, seeded(3))
+    lab._handle_custom_msg(*run(shared, "iDLG", activation="relu", labels=photos.y.tolist()))
+    lab.wait(60)
+    told = replace(RECIPES["iDLG"], infer=lambda *_: Guess(y=photos.y))
+    by_hand = invert(models.smooth_relu(model), shared, told, seeded(0), steps=5)
+    torch.testing.assert_close(lab.result.loss, by_hand.loss)
+    assert lab.result.x.shape == (1, 2, 3, 32, 32)
+
+
 def test_lab_ends_a_run_early_at_stop(lab, shared):
-    lab._handle_custom_msg(*run(shared, "iDLG", steps=5000, label=1))
+    lab._handle_custom_msg(*run(shared, "iDLG", steps=5000, labels=[1]))
     while not lab.sent:
         assert lab._thread.is_alive()
         time.sleep(0.05)
@@ -115,20 +158,20 @@ def test_lab_ends_a_run_early_at_stop(lab, shared):
 
 
 def test_lab_ends_a_run_when_a_new_one_begins(lab, shared):
-    lab._handle_custom_msg(*run(shared, "iDLG", steps=5000, label=1))
-    lab._handle_custom_msg(*run(shared, "iDLG", steps=4, label=1))
+    lab._handle_custom_msg(*run(shared, "iDLG", steps=5000, labels=[1]))
+    lab._handle_custom_msg(*run(shared, "iDLG", steps=4, labels=[1]))
     lab.wait(60)
     assert lab.result.complete
     assert lab.result.loss.shape == (1, 4)
 
 
 def test_lab_explains_a_run_that_cannot_be_and_stays_usable(lab, shared):
-    lab._handle_custom_msg(*run(shared, "iDLG", steps=0, label=1))
+    lab._handle_custom_msg(*run(shared, "iDLG", steps=0, labels=[1]))
     lab.wait(60)
     ((report, _),) = lab.sent
     assert report["kind"] == "failed"
     assert "at least 1 of steps, got 0" in report["message"]
-    lab._handle_custom_msg(*run(shared, "iDLG", steps=2, label=1))
+    lab._handle_custom_msg(*run(shared, "iDLG", steps=2, labels=[1]))
     lab.wait(60)
     assert lab.result.complete
 

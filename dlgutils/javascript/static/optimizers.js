@@ -67,7 +67,7 @@ export function adam(start, { lr, betas, eps }) {
 }
 
 // The memory of L-BFGS: the last pairs of a step s and the change y of the slope along it.
-class CurvaturePairs {
+export class CurvaturePairs {
   constructor(history) {
     this.history = history;
     this.clear();
@@ -109,19 +109,19 @@ class CurvaturePairs {
   }
 }
 
-const allFinite = (value, slope) => Number.isFinite(value) && slope.every(Number.isFinite);
-const largestMagnitude = (a) => a.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
-const sumOfMagnitudes = (a) => a.reduce((sum, v) => sum + Math.abs(v), 0);
-const subtract = (a, b) => addMultiple(a.slice(), -1, b);
+export const allFinite = (value, slope) => Number.isFinite(value) && slope.every(Number.isFinite);
+export const largestMagnitude = (a) => a.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
+export const sumOfMagnitudes = (a) => a.reduce((sum, v) => sum + Math.abs(v), 0);
+export const subtract = (a, b) => addMultiple(a.slice(), -1, b);
 
-function dot(a, b) {
+export function dot(a, b) {
   let sum = 0;
   for (let i = 0; i < a.length; i++) sum += a[i] * b[i];
   return sum;
 }
 
 // a + c b, written into a.
-function addMultiple(a, c, b) {
+export function addMultiple(a, c, b) {
   for (let i = 0; i < a.length; i++) a[i] += c * b[i];
   return a;
 }

@@ -1,17 +1,23 @@
-// What the gradient of one image says without any search, as in dlgutils.analytic.
+// What a gradient says without any search, as in dlgutils.analytic.
 
-// The label is the one negative entry of the gradient of the classifier's bias.
-export const readLabel = (biasGradient) => biasGradient.indexOf(Math.min(...biasGradient));
+// The labels of a batch whose images have different ones, in ascending order: the smallest entries
+// of the gradient of the classifier's bias. That of one image has one negative entry.
+export function readLabels(biasGradient, batch) {
+  const classes = Array.from(biasGradient.keys());
+  classes.sort((a, b) => biasGradient[a] - biasGradient[b]);
+  return classes.slice(0, batch).sort((a, b) => a - b);
+}
 
-// Dropped units are columns of zeros in the gradient of the classifier's weight, which is classes
-// times features. Noise with this standard deviation fills the zeros, so a column counts as dropped
-// if it is no longer than noise alone could make it.
-export function readMask(weightGradient, classes, rate, noise) {
+// Units that were dropped in every image are columns of zeros in the gradient of the classifier's
+// weight, which is classes times features; the others are taken as `kept`. Noise with this standard
+// deviation fills the zeros, so a column counts as dropped if it is no longer than noise alone
+// could make it.
+export function readMask(weightGradient, classes, kept, noise) {
   const noiseAlone = noise * (Math.sqrt(classes) + 4); // longer once in seven million columns
   const mask = new Float32Array(weightGradient.length / classes);
   for (let unit = 0; unit < mask.length; unit++) {
     const norm = Math.fround(columnNorm(weightGradient, mask.length, unit));
-    mask[unit] = norm > noiseAlone ? 1 / (1 - rate) : 0;
+    mask[unit] = norm > noiseAlone ? kept : 0;
   }
   return mask;
 }
@@ -24,8 +30,8 @@ function columnNorm(matrix, width, column) {
 
 // A label as probabilities.
 export const oneHot = (label, classes) =>
-  Float32Array.from({ length: classes }, (_, k) => Number(k === label));
+  Array.from({ length: classes }, (_, k) => Number(k === label));
 
 // A label that is known, as the logits that become such probabilities.
 export const certainLogits = (label, classes) =>
-  Float32Array.from({ length: classes }, (_, k) => (k === label ? 0 : -Infinity));
+  Array.from({ length: classes }, (_, k) => (k === label ? 0 : -Infinity));

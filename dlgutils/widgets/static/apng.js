@@ -1,4 +1,4 @@
-// An animated PNG of square pictures, three bytes a pixel, at five pictures a second. Each pixel
+// An animated PNG of pictures, three bytes a pixel, at five pictures a second. Each pixel
 // becomes a square of `scale` × `scale`.
 
 const CRC = Uint32Array.from({ length: 256 }, (_, n) => {
@@ -30,41 +30,43 @@ async function deflated(data) {
 }
 
 // The rows of a picture, each with the zero before it that means "no filter".
-function scanlines(pixels, side, scale) {
-  const width = 1 + 3 * side * scale;
-  return Uint8Array.from({ length: width * side * scale }, (_, k) => {
-    const row = Math.floor(k / width / scale);
-    const column = (k % width) - 1;
+function scanlines(pixels, [height, width], scale) {
+  const length = 1 + 3 * width * scale;
+  return Uint8Array.from({ length: length * height * scale }, (_, k) => {
+    const row = Math.floor(k / length / scale);
+    const column = (k % length) - 1;
     if (column < 0) return 0;
-    const place = side * row + Math.floor(column / 3 / scale);
+    const place = width * row + Math.floor(column / 3 / scale);
     return pixels[3 * place + (column % 3)];
   });
 }
 
 // The header of the file: eight bits a channel, colours without transparency, no interlacing.
-function header(size, pictures) {
+function header([height, width], pictures) {
   const form = [8, 2, 0, 0, 0].map((value) => [1, value]);
   return [
     Uint8Array.of(137, 80, 78, 71, 13, 10, 26, 10),
-    chunk("IHDR", packed([4, size], [4, size], ...form)),
+    chunk("IHDR", packed([4, width], [4, height], ...form)),
     chunk("acTL", packed([4, pictures], [4, 0])),
   ];
 }
 
 // What comes before the data of a picture: its place in the order, its size, how long it is shown.
-function control(order, size, milliseconds) {
+function control(order, [height, width], milliseconds) {
   const place = [0, 0].map((value) => [4, value]);
   const pause = [milliseconds, 1000].map((value) => [2, value]);
   const form = [0, 0].map((value) => [1, value]);
-  return chunk("fcTL", packed([4, order], [4, size], [4, size], ...place, ...pause, ...form));
+  return chunk("fcTL", packed([4, order], [4, width], [4, height], ...place, ...pause, ...form));
 }
 
-export async function animated(pictures, side, scale) {
-  const size = side * scale;
+// `shape` is that of a picture, its height and its width.
+export async function animated(pictures, shape, scale) {
+  const [height, width] = shape;
+  const size = [height * scale, width * scale];
   const parts = header(size, pictures.length);
   let order = 0;
   for (const [k, pixels] of pictures.entries()) {
-    const data = await deflated(scanlines(pixels, side, scale));
+    const data = await deflated(scanlines(pixels, shape, scale));
     const isLast = k === pictures.length - 1;
     parts.push(control(order++, size, isLast ? 2000 : 200));
     const isFirst = k === 0;

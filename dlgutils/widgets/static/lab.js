@@ -1,98 +1,64 @@
-// The lab: a client's picture of the reader's choice, and one attack on its gradient, by a worker
-// of this page or by the kernel.
+// The lab: a client's pictures of the reader's choice, and one attack on their gradient, by a
+// worker of this page or by the kernel.
 
-import { bound, bytes, choice, labelled, make, say, unpacked } from "./controls.js";
+import { bytes, labelled, make, say, unpacked } from "./controls.js";
 import { sendToKernel, workerOf } from "./engines.js";
-import { SecretPicture } from "./picture_input.js";
-import { readings, SearchFilm } from "./progress.js";
+import { KeptResults } from "./kept.js";
+import { classNames, SecretPicture } from "./picture_input.js";
+import { SearchFilm } from "./progress.js";
+import { readings } from "./readings.js";
+import {
+  attackerControls,
+  clientControls,
+  engineChoice,
+  presetButtons,
+  settingsInWords,
+} from "./settings.js";
+import { fromBytes } from "./strip.js";
 
-const NOISES = [0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2]; // standard deviations, on every number
-
-const number = (model, name, min, max) =>
-  bound(model, name, make("input", { type: "number", min, max, step: 1 }), Number);
-const group = (title, ...controls) =>
-  make("fieldset", {}, make("legend", { textContent: title }), ...controls);
-
-function rateSlider(model) {
-  const range = make("input", { type: "range", min: 0, max: 0.9, step: 0.1 });
-  const slider = bound(model, "rate", range, Number);
-  const shown = make("span");
-  shown.setAttribute("aria-hidden", "true"); // the slider's value is read out anyway
-  const show = () => {
-    shown.textContent = model.get("rate").toFixed(1);
-  };
-  model.on("change:rate", show);
-  show();
-  const label = labelled("dropout rate", slider);
-  label.append(shown);
-  return label;
-}
-
-// The initialisation of the network; a new one sets the evaluations to as many as it needs.
-function weightsChoice(model) {
-  const words = ["PyTorch's default", "wide, ±0.5"];
-  const weights = choice(model, "weights", ["default", "wide"], words);
-  weights.addEventListener("input", () => {
-    model.set("steps", model.get("enough")[weights.value]);
-    model.save_changes();
-  });
-  return weights;
-}
-
-function clientControls(model, secret) {
-  const sigmas = NOISES.map((sigma) => (sigma ? `σ = ${sigma.toExponential()}` : "none"));
-  return group(
-    "The client",
-    ...secret.makeControls(),
-    labelled("its label", choice(model, "label", model.get("photos"))),
-    labelled("network's weights", weightsChoice(model)),
-    rateSlider(model),
-    labelled("noise on the gradient", choice(model, "noise", NOISES, sigmas, Number)),
-    labelled("seed", number(model, "seed", 0, 999)),
-  );
-}
-
-function attackerControls(model, engine) {
-  const attack = labelled("attack", choice(model, "attack", model.get("attacks")));
-  const evaluations = labelled("evaluations", number(model, "steps", 1, 5000));
-  return group("The attacker", attack, evaluations, engine);
-}
-
-function engineChoice(model) {
-  const words = ["JavaScript in this page", "PyTorch in the kernel"];
-  const engine = labelled("engine", choice(model, "engine", ["page", "kernel"], words));
-  engine.hidden = true; // until a kernel answers
-  return engine;
-}
+const TRAITS = "photo batch activation weights rate noise attack steps seed".split(" ");
+const button = (textContent) => make("button", { type: "button", textContent });
 
 class Laboratory {
-  constructor(model, root, script, images) {
-    Object.assign(this, { model, root });
-    this.settings = null; // of the run that goes on
-    this.caption = make("p", { textContent: "Choose, then press Run." });
+  // `photos` are all photographs, `trained` the weights of the trained networks, one after the
+  // other.
+  constructor(model, root, { script, photos, trained }) {
+    Object.assign(this, { model, root, trained });
+    this.settings = null; // of the run that goes on, or of the last one
+    this.isGoing = false;
+    this.caption = make("p", {
+      textContent: "Press an example, or choose settings and press Run.",
+    });
     this.caption.setAttribute("aria-live", "polite");
-    this.runButton = make("button", { type: "button", textContent: "Run" });
-    this.stopButton = make("button", { type: "button", textContent: "Stop" });
+    this.runButton = button("Run");
+    this.stopButton = button("Stop");
+    this.keepButton = button("Keep this result");
+    this.starter = this.runButton; // the button that started the run
     this.progress = make("progress", { value: 0 });
     this.progress.setAttribute("aria-label", "evaluations done");
     this.engine = engineChoice(model);
-    const isLocked = () => this.runButton.disabled;
-    this.secret = new SecretPicture(model, images, isLocked, (words) => this.say(words));
-    this.groups = [clientControls(model, this.secret), attackerControls(model, this.engine)];
-    this.readings = readings(model.get("photos"));
+    const isLocked = () => this.isGoing;
+    this.secret = new SecretPicture(model, photos, isLocked, (words) => this.say(words));
+    this.presets = presetButtons(model, (preset) => this.run(preset));
+    const client = clientControls(model, this.secret, () => classNames(model));
+    this.groups = [this.presets, client, attackerControls(model, this.engine)];
+    this.readings = readings();
     this.film = new SearchFilm(this.caption);
+    this.kept = new KeptResults();
     const fail = (message) => this.answer({ kind: "failed", message, run: this.settings?.run });
     this.worker = workerOf(script, (message) => this.answer(message), fail);
     this.listen();
     this.layOut();
     this.lock(false);
+    this.keepButton.disabled = true;
     this.checkBrowser();
     model.send({ kind: "hello" });
   }
 
   listen() {
-    this.runButton.addEventListener("click", () => this.run());
+    this.runButton.addEventListener("click", () => this.run(this.runButton));
     this.stopButton.addEventListener("click", () => this.stop());
+    this.keepButton.addEventListener("click", () => this.keep());
     this.root.addEventListener("dragover", (event) => event.preventDefault());
     this.root.addEventListener("drop", (event) => {
       event.preventDefault();
@@ -110,19 +76,23 @@ class Laboratory {
     const row = (...children) => make("div", { className: "dlg-row" }, ...children);
     const pictures = row(secret.figure, film.figure, ...this.readings.figures);
     pictures.classList.add("dlg-pictures");
+    const [presets, ...settings] = this.groups;
     this.root.append(
-      ...this.groups,
-      row(this.runButton, this.stopButton, this.progress, film.saveButton),
+      presets,
       pictures,
-      film.chart,
-      labelled("film", film.slider),
       this.caption,
+      labelled("film", film.slider),
+      row(this.runButton, this.stopButton, this.progress, this.keepButton, film.saveButton),
+      ...settings,
+      film.chart,
+      this.kept.root,
     );
   }
 
   checkBrowser() {
     if (typeof Worker !== "undefined") return;
     this.runButton.disabled = true;
+    this.presets.disabled = true;
     this.say(
       "This browser has no Web Workers, in which this page computes; " +
         "open it in another browser, or in Colab.",
@@ -133,32 +103,42 @@ class Laboratory {
     say(this.caption, words, false);
   }
 
-  // While a run goes on, only its Stop can be pressed.
+  // While a run goes on, only Stop and Keep can be pressed. The focus goes from a button that is
+  // disabled to the one that comes next.
   lock(isGoing) {
-    const buttons = [this.runButton, this.stopButton];
-    const [from, to] = isGoing ? buttons : buttons.toReversed();
-    to.disabled = false;
-    if (document.activeElement === from) to.focus(); // a disabled button loses it
+    const [from, to] = isGoing ? [this.starter, this.stopButton] : [this.stopButton, this.starter];
+    const held = document.activeElement === from;
+    this.isGoing = isGoing;
     for (const fieldset of this.groups) fieldset.disabled = isGoing;
-    from.disabled = true;
+    this.runButton.disabled = isGoing;
+    this.stopButton.disabled = !isGoing;
+    if (held) to.focus();
   }
 
   chosen() {
-    const { model } = this;
-    const names = ["attack", "weights", "rate", "noise", "steps", "seed"];
-    const traits = Object.fromEntries(names.map((name) => [name, model.get(name)]));
-    const elsewhere = !this.engine.hidden && model.get("engine") === "kernel";
-    const label = model.get("photos").indexOf(model.get("label"));
-    return { run: Math.random(), image: this.secret.x, label, elsewhere, ...traits };
+    const { model, secret } = this;
+    const traits = Object.fromEntries(TRAITS.map((name) => [name, model.get(name)]));
+    const half = this.trained.length / 2;
+    const first = traits.activation === "relu" ? half : 0;
+    return {
+      ...traits,
+      run: Math.random(),
+      images: secret.images,
+      labels: secret.labels,
+      trained: traits.weights === "trained" ? this.trained.slice(first, first + half) : null,
+      elsewhere: !this.engine.hidden && model.get("engine") === "kernel",
+    };
   }
 
-  run() {
+  run(starter) {
+    this.starter = starter;
     this.settings = this.chosen();
     this.progress.max = this.settings.steps;
     this.progress.value = 0;
     this.lock(true);
-    this.film.begin(this.secret.x);
-    this.say("Running …");
+    this.film.begin(this.settings.images);
+    this.keepButton.disabled = false;
+    this.say(`Running: ${settingsInWords(this.settings)} …`);
     this.worker.run(this.settings);
   }
 
@@ -169,14 +149,20 @@ class Laboratory {
   }
 
   end(how, more) {
-    this.settings = null;
     this.lock(false);
     this.film.end(how, more);
   }
 
+  // Keep what the film shows at the moment, with the settings of its run.
+  keep() {
+    const { x, evaluation, error } = this.film.shown;
+    const found = `RMSE ${error.toFixed(3)} after ${evaluation} evaluations`;
+    this.kept.keep(x, `${settingsInWords(this.settings)}: ${found}`);
+  }
+
   // Act on a message of the engine; one that comes after the end of its run is ignored.
   answer(message) {
-    if (!this.settings || message.run !== this.settings.run) return;
+    if (!this.isGoing || message.run !== this.settings.run) return;
     const actions = {
       shared: () => this.showShared(message),
       frame: () => this.showFrame(message),
@@ -187,7 +173,7 @@ class Laboratory {
   }
 
   showShared(message) {
-    this.readings.show(message, this.settings.label);
+    this.readings.show(message, this.settings.labels, classNames(this.model));
     if (message.shared) sendToKernel(this.model, this.settings, message);
   }
 
@@ -199,11 +185,12 @@ class Laboratory {
 
 export default {
   async render({ model, el }) {
-    const packed = ["script", "images"].map((name) => unpacked(model.get(name)));
-    const [script, images] = await Promise.all(packed);
+    const packed = ["script", "images", "trained"].map((name) => unpacked(model.get(name)));
+    const [script, images, weights] = await Promise.all(packed);
     const root = make("div", { className: "dlg dlg-lab" });
     el.append(root);
-    const laboratory = new Laboratory(model, root, script, images);
+    const contents = { photos: fromBytes(images), trained: new Float32Array(weights.buffer) };
+    const laboratory = new Laboratory(model, root, { script, ...contents });
     return () => laboratory.worker.stop();
   },
 };
