@@ -26,7 +26,7 @@ import dlgutils as du
 from dlgutils import attacks, metrics
 from dlgutils.matching import objectives, optimizers, starts
 from dlgutils.types import Guess, Optimizer, Shared, Transform
-from reproduce.dropout_cells import AXES, COUNT, honest_round, prepare, scores
+from reproduce.dropout_cells import AXES, COUNT, check_complete, honest_round, prepare, scores
 from reproduce.dropout_run import run
 from reproduce.tables import COMMITTED
 
@@ -105,6 +105,7 @@ def measured(
     shared = [one.shared for one in rounds]
     seeds = [cell["image"] for cell in cells]
     result = du.invert(rounds[0].model, shared, attack, seeds=seeds, steps=STEPS, frames=20)
+    check_complete(result)
     rows = []
     for k, (cell, one) in enumerate(zip(cells, rounds, strict=True)):
         steps = result.frame_steps.tolist()

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from dlgutils import Batch, data, federated, metrics, models
+from dlgutils import Batch, Result, data, federated, metrics, models
 from reproduce.inputs import INITIALISERS, all_images, one_image
 
 COUNT = 20
@@ -61,6 +61,13 @@ def scores(x: Tensor, cell: Mapping[str, Any]) -> dict[str, Any]:
         "ssim": metrics.ssim(shown, truth).item(),
         "identified": metrics.identified(shown, truth, everything).item(),
     }
+
+
+def check_complete(result: Result) -> Result:
+    """The result itself. Raises KeyboardInterrupt for an attack that Ctrl-C ended early."""
+    if not result.complete:
+        raise KeyboardInterrupt("Ctrl-C during a chunk, which is not kept; the same call goes on")
+    return result
 
 
 def prepare(device: str) -> None:
