@@ -6,8 +6,9 @@ signs are taken of the pixels' slope only, and the mask's deviation is that of t
 scaled. Both wait 800 evaluations before a smaller step. What the public code does besides, to stop
 below a loss of 1e-5 or after 4 000 evaluations without a better one, saves time only.
 
-`python -m reproduce.dia [cpu|cuda] [processes]` prints the table and writes dia.csv: 160 runs,
-about 80 minutes of one processor. Finished chunks are kept in _build/dia.
+`python -m reproduce.dia [cpu|cuda] [processes] [images of each set] [version ...]` prints the table
+and writes dia.csv. All 160 runs take about 80 minutes of one processor; finished chunks are kept in
+_build/dia. The committed table is that of `python -m reproduce.dia cpu 2 5 "public code"`.
 """
 
 import sys
@@ -25,7 +26,7 @@ import dlgutils as du
 from dlgutils import attacks, metrics
 from dlgutils.matching import objectives, optimizers, starts
 from dlgutils.types import Guess, Optimizer, Shared, Transform
-from reproduce.dropout_cells import AXES, COUNT, honest_round, prepare, scores
+from reproduce.dropout_cells import AXES, COUNT, check_complete, honest_round, prepare, scores
 from reproduce.dropout_run import run
 from reproduce.tables import COMMITTED
 
@@ -104,6 +105,7 @@ def measured(
     shared = [one.shared for one in rounds]
     seeds = [cell["image"] for cell in cells]
     result = du.invert(rounds[0].model, shared, attack, seeds=seeds, steps=STEPS, frames=20)
+    check_complete(result)
     rows = []
     for k, (cell, one) in enumerate(zip(cells, rounds, strict=True)):
         steps = result.frame_steps.tolist()
@@ -119,6 +121,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     for setting, runs in table.groupby(SETTING, sort=False):
         film = runs.filter(like="mse after").median()
         row = {
+            "evaluations": STEPS,
             "runs": len(runs),
             "recognisable": int((runs["mse"] < 1e-2).sum()),
             "identified": int(runs["identified"].sum()),
@@ -132,10 +135,17 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def main(device: str = "cpu", processes: int = 1, images: int = COUNT) -> None:
-    """Run what is missing, print the table and write it; images: of each set."""
-    grid = {"version": list(VERSIONS), **AXES, "image": range(images)}
-    folder = FOLDER / device / f"{images} images"
+def main(device: str = "cpu", processes: int = 1, images: int = COUNT, *versions: str) -> None:
+    """Run what is missing, print the table and write it.
+
+    Args:
+        device: "cpu" or "cuda".
+        processes: how many of them.
+        images: of each set.
+        versions: those to run, all if none is named; the table holds no others.
+    """
+    grid = {"version": list(versions or VERSIONS), **AXES, "image": range(images)}
+    folder = FOLDER / device / f"{images} images, {', '.join(grid['version'])}"
     table = summary(run(partial(trial, device=device), grid, folder, device, processes))
     TABLE.parent.mkdir(exist_ok=True)
     table.to_csv(TABLE, index=False)
@@ -143,5 +153,6 @@ def main(device: str = "cpu", processes: int = 1, images: int = COUNT) -> None:
 
 
 if __name__ == "__main__":
-    device, processes, images = [*sys.argv[1:], *("cpu", "1", COUNT)[len(sys.argv) - 1 :]]
-    main(device, int(processes), int(images))
+    given = [*sys.argv[1:], *("cpu", "1", COUNT)[len(sys.argv) - 1 :]]
+    device, processes, images, *versions = given
+    main(device, int(processes), int(images), *versions)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from dlgutils import Batch, data, federated, metrics, models
+from dlgutils import Batch, Result, data, federated, metrics, models
 from reproduce.inputs import INITIALISERS, all_images, one_image
 
 COUNT = 20
@@ -63,6 +63,13 @@ def scores(x: Tensor, cell: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def check_complete(result: Result) -> Result:
+    """The result itself. Raises KeyboardInterrupt for an attack that Ctrl-C ended early."""
+    if not result.complete:
+        raise KeyboardInterrupt("Ctrl-C during a chunk, which is not kept; the same call goes on")
+    return result
+
+
 def prepare(device: str) -> None:
     """One thread a process, and on a GPU all digits of single precision."""
     torch.set_num_threads(1)
@@ -74,4 +81,4 @@ def prepare(device: str) -> None:
 def chunk_size(device: str) -> int:
     """How many cells one process takes at a time: a GPU takes all that can run together."""
     together = len(INITIALISERS) * len(SETS) * COUNT
-    return together if device == "cuda" else 5
+    return together if device == "cuda" else 10

@@ -24,7 +24,7 @@ from torch import Tensor
 import dlgutils as du
 from dlgutils import attacks, metrics, sweeps
 from dlgutils.matching import optimizers
-from reproduce.dropout_cells import AXES, chunk_size, honest_round, prepare, scores
+from reproduce.dropout_cells import AXES, check_complete, chunk_size, honest_round, prepare, scores
 from reproduce.tables import COMMITTED
 
 FULL = 5800
@@ -86,6 +86,7 @@ def measured(
         seeds=[cell["image"] for cell in cells],
         steps=steps,
     )
+    check_complete(result)
     pairs = zip(rounds, cells, strict=True)
     return [row(result.run(k), one.secret.x, cell) for k, (one, cell) in enumerate(pairs)]
 

@@ -66,7 +66,8 @@ function verdict(model) {
   const right = dropped.length - (hidden - found) - extra;
   const score = `${right} of ${dropped.length} right`;
   if (right === dropped.length) return `${score}: you have read the client's mask.`;
-  return `${score}: dropped units found: ${found} of ${hidden}; kept units marked: ${extra}. Look for ✗.`;
+  const counts = `dropped units found: ${found} of ${hidden}; kept units marked: ${extra}`;
+  return `${score}: ${counts}. Look for ✗.`;
 }
 
 function blankColumns(model, root) {
