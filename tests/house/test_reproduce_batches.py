@@ -1,4 +1,4 @@
-"""The experiments on batches run, and the fixed point behind two of them reads what it certifies."""
+"""The experiments on batches run, and the fixed point reads the truth where it is certain."""
 
 import pandas as pd
 import pytest
