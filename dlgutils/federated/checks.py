@@ -34,7 +34,7 @@ def check_gradient(shared: Shared) -> None:
             )
     if not any(g.any() for g in shared.gradient.values()):
         raise ValueError(
-            "the gradient is zero everywhere, so it says nothing: was the loss multiplied by zero?"
+            "the gradient is zero everywhere, so there is nothing to read: was the loss multiplied by zero?"
         )
 
 
