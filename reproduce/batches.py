@@ -1,16 +1,18 @@
 """How much of a batch's images comes back, by dropout and by what the attacker knows?
 
 Round k has seed k, which draws photographs, labels, the weights of a sigmoid LeNet (PyTorch's
-default) and masks. All attackers are given the labels; images are matched with the truth by the
-Hungarian method and clipped to [0, 1]. `python -m reproduce.batches` writes batches.csv (about 15
-minutes).
+default) and masks. Some labels are equal. Without dropout attackers are given the labels, and one
+of them reads the features by the fixed point of δ and H; with dropout `separation.separate` reads
+both. Images are matched with the truth by the Hungarian method and clipped to [0, 1].
+`python -m reproduce.batches` writes batches.csv (about 15 CPU minutes, on all cores).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from types import MappingProxyType
 
+import joblib
 import torch
 from torch import Generator, Tensor, nn
 from torch.func import functional_call
@@ -20,6 +22,7 @@ import dlgutils as du
 from dlgutils import attacks, federated, metrics, models
 from dlgutils.analytic import masks, separation
 from dlgutils.types import Guess
+from reproduce.fixed_point import unmix
 from reproduce.inputs import all_images
 from reproduce.tables import COMMITTED, write_table
 
@@ -38,6 +41,7 @@ SIZES = MappingProxyType({2: 6, 4: 6, 8: 4})  # rounds by batch
 TABLE = COMMITTED / "batches.csv"
 KINDS = {
     "no dropout": 0.0,
+    "no dropout, features": 0.0,
     "eval mode": 0.5,
     "labels and masks": 0.5,
     "labels, masks and features": 0.5,
@@ -78,31 +82,54 @@ def labels_and_masks(model: nn.Module, shared: du.Shared) -> Guess:
     return Guess(y=reading.y, masks=reading.masks)
 
 
-def with_features_read(model: nn.Module, shared: du.Shared) -> du.Attack:
-    """iDLG with labels, masks and features read.
+def with_features_read(one: federated.Round, knows: str) -> du.Attack:
+    """iDLG with labels, masks and features read; without dropout the labels are given.
 
-    Its prior draws each image towards one whose features are those that were read.
+    Its prior draws each image towards one whose features are those that were read. Where the fixed
+    point has no certificate, it goes without.
     """
-    reading = certain_reading(model, shared)
-    (mask,) = reading.masks.values()
+    if knows == "no dropout, features":
+        attack = with_labels_given([one])
+        found = unmix(one.shared, one.secret.y)
+        features, mask = (found.features if found.certain else None), None
+    else:
+        reading = certain_reading(one.model, one.shared)
+        (mask,) = reading.masks.values()
+        attack, features = replace(attacks.idlg, infer=labels_and_masks), reading.features
+    if features is None:
+        return attack
+    return replace(attack, prior=feature_distance(one.model, one.shared, features, mask))
+
+
+def feature_distance(
+    model: nn.Module, shared: du.Shared, features: Tensor, mask: Tensor | None = None
+) -> Callable[[Guess], Tensor]:
+    """A prior: the squared distance of a LeNet's features from those that were read, relative.
+
+    Args:
+        model: the network.
+        shared: has its weights.
+        features: (batch, features), after dropout.
+        mask: of the dropout, of the same shape; None: there is none.
+    """
+    wanted = features.to(shared.like)
     body = {}
     for name, weight in shared.weights.items():
         if name.startswith("body."):
             body[name.removeprefix("body.")] = weight
 
     def distance(guess: Guess) -> Tensor:
-        features = functional_call(model.body, body, (guess.x,))
-        features = features.flatten(1) * mask
-        error = ((features - reading.features) ** 2).sum()
-        return error / (reading.features**2).sum()
+        got = functional_call(model.body, body, (guess.x,)).flatten(1)
+        got = got if mask is None else got * mask
+        return ((got - wanted) ** 2).sum() / (wanted**2).sum()
 
-    return replace(attacks.idlg, infer=labels_and_masks, prior=distance)
+    return distance
 
 
 def reconstruct(knows: str, rounds: Sequence[federated.Round], steps: int) -> Tensor:
     """The images that one attacker finds: (rounds, batch, channels, height, width) in [0, 1]."""
-    if knows == "labels, masks and features":
-        return reconstruct_with_features(rounds, steps)
+    if "features" in knows:
+        return reconstruct_with_features(rounds, knows, steps)
     attack = with_labels_given(rounds)
     if knows == "labels and masks":
         attack = replace(attacks.idlg, infer=labels_and_masks)
@@ -112,11 +139,11 @@ def reconstruct(knows: str, rounds: Sequence[federated.Round], steps: int) -> Te
     return result.x.clamp(0, 1)
 
 
-def reconstruct_with_features(rounds: Sequence[federated.Round], steps: int) -> Tensor:
+def reconstruct_with_features(rounds: Sequence[federated.Round], knows: str, steps: int) -> Tensor:
     """As `reconstruct`, round by round, since each has an attack with features of its own."""
     found = []
     for seed, one in enumerate(rounds):
-        attack = with_features_read(one.model, one.shared)
+        attack = with_features_read(one, knows)
         result = du.invert(one.model, one.shared, attack, seeds=[seed], steps=steps)
         found.append(result.x)
     return torch.cat(found).clamp(0, 1)
@@ -131,6 +158,7 @@ def row(knows: str, batch: int, seeds: Sequence[int], steps: int) -> dict[str, o
         seeds: of the rounds.
         steps: evaluations of the matching loss.
     """
+    torch.set_num_threads(1)
     p = KINDS[knows]
     rounds = [honest_round(batch, p, seed) for seed in seeds]
     found = reconstruct(knows, rounds, steps)
@@ -153,16 +181,16 @@ def row(knows: str, batch: int, seeds: Sequence[int], steps: int) -> dict[str, o
 
 
 def rows(sizes: Mapping[int, int], steps: int) -> Iterator[dict[str, object]]:
-    """All rows of the table, with a progress bar."""
+    """All rows of the table, with a progress bar, computed on all cores."""
     cells = list(product(sizes, KINDS))
-    for batch, knows in tqdm(cells, desc="batches"):
-        seeds = range(sizes[batch])
-        yield row(knows, batch, seeds, steps)
+    one = joblib.delayed(row)
+    tasks = [one(knows, batch, range(sizes[batch]), steps) for batch, knows in cells]
+    found = joblib.Parallel(n_jobs=-1, return_as="generator")(tasks)
+    yield from tqdm(found, total=len(tasks), desc="batches")
 
 
 def main(sizes: Mapping[int, int] = SIZES, steps: int = 400) -> None:
     """Write the whole table; sizes: {batch: rounds}."""
-    torch.set_num_threads(1)
     write_table(TABLE, COLUMNS, rows(sizes, steps))
 
 
