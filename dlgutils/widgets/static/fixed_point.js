@@ -1,6 +1,6 @@
 // One honest round on a classifier of one linear layer, and its batch by the fixed point of δ and
-// H: H, the pictures, follows from δ by least squares, and δ = softmax − onehot from H. Matrices are
-// arrays of rows, Float64Array each; the last entry of a picture's row is the one of the bias.
+// H: H, the pictures, follows from δ by least squares, and δ = softmax − onehot from H. Matrices
+// are arrays of rows, Float64Array each; the last entry of a picture's row is the one of the bias.
 
 const NOISE = 0.01; // of the first logits: it parts pictures of one class
 
