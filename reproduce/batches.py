@@ -1,9 +1,10 @@
 """How much of a batch's images comes back, by dropout and by what the attacker knows?
 
 Round k has seed k, which draws photographs, labels, the weights of a sigmoid LeNet (PyTorch's
-default) and masks. Some labels are equal. Without dropout attackers are given the labels, and one
-of them reads the features by the fixed point of δ and H; with dropout `separation.separate` reads
-both. Images are matched with the truth by the Hungarian method and clipped to [0, 1].
+default) and masks. Some labels are equal. Without dropout and in eval mode the labels are given;
+the other attackers read them with the masks, by `separation.separate`. Images are matched with the
+truth by the Hungarian method and clipped to [0, 1]; pairs.py has attackers without dropout who read
+the features first.
 `python -m reproduce.batches` writes batches.csv (about 15 CPU minutes, on all cores).
 """
 
@@ -22,7 +23,6 @@ import dlgutils as du
 from dlgutils import attacks, federated, metrics, models
 from dlgutils.analytic import masks, separation
 from dlgutils.types import Guess
-from reproduce.fixed_point import unmix
 from reproduce.inputs import all_images
 from reproduce.tables import COMMITTED, write_table
 
@@ -41,7 +41,6 @@ SIZES = MappingProxyType({2: 6, 4: 6, 8: 4})  # rounds by batch
 TABLE = COMMITTED / "batches.csv"
 KINDS = {
     "no dropout": 0.0,
-    "no dropout, features": 0.0,
     "eval mode": 0.5,
     "labels and masks": 0.5,
     "labels, masks and features": 0.5,
@@ -82,23 +81,15 @@ def labels_and_masks(model: nn.Module, shared: du.Shared) -> Guess:
     return Guess(y=reading.y, masks=reading.masks)
 
 
-def with_features_read(one: federated.Round, knows: str) -> du.Attack:
-    """iDLG with labels, masks and features read; without dropout the labels are given.
+def with_features_read(model: nn.Module, shared: du.Shared) -> du.Attack:
+    """iDLG with labels, masks and features read.
 
-    Its prior draws each image towards one whose features are those that were read. Where the fixed
-    point has no certificate, it goes without.
+    Its prior draws each image towards one whose features are those that were read.
     """
-    if knows == "no dropout, features":
-        attack = with_labels_given([one])
-        found = unmix(one.shared, one.secret.y)
-        features, mask = (found.features if found.certain else None), None
-    else:
-        reading = certain_reading(one.model, one.shared)
-        (mask,) = reading.masks.values()
-        attack, features = replace(attacks.idlg, infer=labels_and_masks), reading.features
-    if features is None:
-        return attack
-    return replace(attack, prior=feature_distance(one.model, one.shared, features, mask))
+    reading = certain_reading(model, shared)
+    (mask,) = reading.masks.values()
+    prior = feature_distance(model, shared, reading.features, mask)
+    return replace(attacks.idlg, infer=labels_and_masks, prior=prior)
 
 
 def feature_distance(
@@ -128,8 +119,8 @@ def feature_distance(
 
 def reconstruct(knows: str, rounds: Sequence[federated.Round], steps: int) -> Tensor:
     """The images that one attacker finds: (rounds, batch, channels, height, width) in [0, 1]."""
-    if "features" in knows:
-        return reconstruct_with_features(rounds, knows, steps)
+    if knows == "labels, masks and features":
+        return reconstruct_with_features(rounds, steps)
     attack = with_labels_given(rounds)
     if knows == "labels and masks":
         attack = replace(attacks.idlg, infer=labels_and_masks)
@@ -139,11 +130,11 @@ def reconstruct(knows: str, rounds: Sequence[federated.Round], steps: int) -> Te
     return result.x.clamp(0, 1)
 
 
-def reconstruct_with_features(rounds: Sequence[federated.Round], knows: str, steps: int) -> Tensor:
+def reconstruct_with_features(rounds: Sequence[federated.Round], steps: int) -> Tensor:
     """As `reconstruct`, round by round, since each has an attack with features of its own."""
     found = []
     for seed, one in enumerate(rounds):
-        attack = with_features_read(one, knows)
+        attack = with_features_read(one.model, one.shared)
         result = du.invert(one.model, one.shared, attack, seeds=[seed], steps=steps)
         found.append(result.x)
     return torch.cat(found).clamp(0, 1)
