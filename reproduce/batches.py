@@ -1,16 +1,19 @@
 """How much of a batch's images comes back, by dropout and by what the attacker knows?
 
 Round k has seed k, which draws photographs, labels, the weights of a sigmoid LeNet (PyTorch's
-default) and masks. All attackers are given the labels; images are matched with the truth by the
-Hungarian method and clipped to [0, 1]. `python -m reproduce.batches` writes batches.csv (about 15
-minutes).
+default) and masks. Some labels are equal. Without dropout and in eval mode the labels are given;
+the other attackers read them with the masks, by `separation.separate`. Images are matched with the
+truth by the Hungarian method and clipped to [0, 1]; pairs.py has attackers without dropout who read
+the features first.
+`python -m reproduce.batches` writes batches.csv (about 15 CPU minutes, on all cores).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from types import MappingProxyType
 
+import joblib
 import torch
 from torch import Generator, Tensor, nn
 from torch.func import functional_call
@@ -85,18 +88,33 @@ def with_features_read(model: nn.Module, shared: du.Shared) -> du.Attack:
     """
     reading = certain_reading(model, shared)
     (mask,) = reading.masks.values()
+    prior = feature_distance(model, shared, reading.features, mask)
+    return replace(attacks.idlg, infer=labels_and_masks, prior=prior)
+
+
+def feature_distance(
+    model: nn.Module, shared: du.Shared, features: Tensor, mask: Tensor | None = None
+) -> Callable[[Guess], Tensor]:
+    """A prior: the squared distance of a LeNet's features from those that were read, relative.
+
+    Args:
+        model: the network.
+        shared: has its weights.
+        features: (batch, features), after dropout.
+        mask: of the dropout, of the same shape; None: there is none.
+    """
+    wanted = features.to(shared.like)
     body = {}
     for name, weight in shared.weights.items():
         if name.startswith("body."):
             body[name.removeprefix("body.")] = weight
 
     def distance(guess: Guess) -> Tensor:
-        features = functional_call(model.body, body, (guess.x,))
-        features = features.flatten(1) * mask
-        error = ((features - reading.features) ** 2).sum()
-        return error / (reading.features**2).sum()
+        got = functional_call(model.body, body, (guess.x,)).flatten(1)
+        got = got if mask is None else got * mask
+        return ((got - wanted) ** 2).sum() / (wanted**2).sum()
 
-    return replace(attacks.idlg, infer=labels_and_masks, prior=distance)
+    return distance
 
 
 def reconstruct(knows: str, rounds: Sequence[federated.Round], steps: int) -> Tensor:
@@ -131,6 +149,7 @@ def row(knows: str, batch: int, seeds: Sequence[int], steps: int) -> dict[str, o
         seeds: of the rounds.
         steps: evaluations of the matching loss.
     """
+    torch.set_num_threads(1)
     p = KINDS[knows]
     rounds = [honest_round(batch, p, seed) for seed in seeds]
     found = reconstruct(knows, rounds, steps)
@@ -153,16 +172,16 @@ def row(knows: str, batch: int, seeds: Sequence[int], steps: int) -> dict[str, o
 
 
 def rows(sizes: Mapping[int, int], steps: int) -> Iterator[dict[str, object]]:
-    """All rows of the table, with a progress bar."""
+    """All rows of the table, with a progress bar, computed on all cores."""
     cells = list(product(sizes, KINDS))
-    for batch, knows in tqdm(cells, desc="batches"):
-        seeds = range(sizes[batch])
-        yield row(knows, batch, seeds, steps)
+    one = joblib.delayed(row)
+    tasks = [one(knows, batch, range(sizes[batch]), steps) for batch, knows in cells]
+    found = joblib.Parallel(n_jobs=-1, return_as="generator")(tasks)
+    yield from tqdm(found, total=len(tasks), desc="batches")
 
 
 def main(sizes: Mapping[int, int] = SIZES, steps: int = 400) -> None:
     """Write the whole table; sizes: {batch: rounds}."""
-    torch.set_num_threads(1)
     write_table(TABLE, COLUMNS, rows(sizes, steps))
 
 

@@ -1,4 +1,4 @@
-"""What the gradient says without any search: labels, masks, features, and the image itself."""
+"""What a gradient gives away without any search: labels, masks, features, and the image itself."""
 
 from dlgutils.analytic import closed_form, labels, masks, separation
 

@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 def table(name: str) -> "pandas.DataFrame":
     """The table of an experiment that took too long for a chapter, as it was committed.
 
-    "dropout_run": RMSE curves of six attackers on dropout. "batches", "separation": how batches
-    come apart. The scripts that make them are in `reproduce/`. Raises ValueError for another name.
+    "dropout_run", "dia": attackers on dropout. "dropout_cost": the accuracy that dropout costs.
+    "closed_form": images without a search. "batches", "pairs", "separation", "unmixing": how
+    batches come apart. The scripts that make them are in `reproduce/`. Raises ValueError for
+    another name.
     """
     folder = resources.files("dlgutils") / "tables"
     files = [Path(file.name) for file in folder.iterdir()]

@@ -34,7 +34,7 @@ def check_gradient(shared: Shared) -> None:
             )
     if not any(g.any() for g in shared.gradient.values()):
         raise ValueError(
-            "the gradient is zero everywhere, so it says nothing: was the loss multiplied by zero?"
+            "the gradient is zero everywhere, so it is of no use: was the loss multiplied by zero?"
         )
 
 
@@ -159,7 +159,7 @@ def _check_layer(name: str, layer: nn.Module) -> None:
     if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.running_mean is None:
         raise ValueError(
             f"{name} is a {kind} without running statistics: it mixes the images of a batch even "
-            "in eval mode; build it with track_running_stats=True and use model.eval(), or take "
+            "in eval mode; build it with track_running_stats=True and use model.eval(), or use "
             "GroupNorm"
         )
     if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.training:

@@ -66,7 +66,7 @@ def share(
         masks = models.draw_masks(model, len(batch.x), generator)
     elif generator is not None:
         raise ValueError(
-            "masks are given or drawn from a generator, and both came; "
+            "masks are either given or drawn from a generator, but both came; "
             "pass share(model, batch, generator) or share(model, batch, masks=masks)"
         )
     check_masks(model, masks, len(batch.x))

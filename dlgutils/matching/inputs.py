@@ -42,7 +42,7 @@ def check_rounds(
 def run_seeds(generator: Generator | None, seeds: Sequence[int] | None, runs: int) -> list[int]:
     """One seed per run, so that its draws do not depend on its company; -1: it may draw none."""
     if generator is not None and seeds is not None:
-        raise ValueError("a generator draws the seeds, and seeds came as well; pass one of the two")
+        raise ValueError("a generator draws the seeds, but seeds came as well; pass one of the two")
     if generator is None and seeds is None:
         return [-1] * runs
     if seeds is None:

@@ -96,6 +96,6 @@ def _name_values(axis: str, values: Axis) -> dict[Any, Any]:
     if not items or len(named) < len(items):
         raise ValueError(
             f"axis {axis} has {len(items)} values of {len(named)} names; it needs at least one "
-            "value, each with a name of its own: leave doubles out, or give {name: value}"
+            "value, each with a name of its own: leave duplicates out, or give {name: value}"
         )
     return named

@@ -6,6 +6,7 @@ from dlgutils.widgets.deltas import Deltas, deltas
 from dlgutils.widgets.film import Film, film
 from dlgutils.widgets.lab import Lab, lab
 from dlgutils.widgets.question import Question, question
+from dlgutils.widgets.unmixing import Unmixing, unmixing
 
 __all__ = [
     "BlankColumns",
@@ -14,10 +15,12 @@ __all__ = [
     "Film",
     "Lab",
     "Question",
+    "Unmixing",
     "blank_columns",
     "bowl",
     "deltas",
     "film",
     "lab",
     "question",
+    "unmixing",
 ]

@@ -58,7 +58,9 @@ def check_scenes(
         image: which image of its batch.
     """
     if not results:
-        raise ValueError("a film needs a result, got none; pass one of invert, or several by name")
+        raise ValueError(
+            "a film needs a result, got none; pass what invert returns, or several by name"
+        )
     for scene in results:
         if len(scene) != len(axes):
             wanted = tuple(axes)

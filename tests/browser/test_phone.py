@@ -11,6 +11,11 @@ WIDE_FORMULAS = """() => [...document.querySelectorAll("div.math")]
     .filter(math => math.offsetParent && (math.scrollWidth > math.clientWidth + 1
         || math.querySelector("mjx-math").getBoundingClientRect().right > innerWidth))
     .map(math => math.querySelector("mjx-math").textContent)"""
+HEIGHT = """() => {
+    const top = document.querySelector("article").getBoundingClientRect().top;
+    const end = document.querySelector("#exercises") ?? document.querySelector("#references");
+    return end.getBoundingClientRect().top - top;
+}"""
 SCREENS = 15
 
 
@@ -30,6 +35,6 @@ def test_formulas_of_a_chapter_are_no_wider_than_the_phone(on_a_phone):
     assert on_a_phone.evaluate(WIDE_FORMULAS) == []
 
 
-def test_a_chapter_takes_at_most_so_many_screens_of_a_phone(on_a_phone):
-    height = on_a_phone.locator("article").bounding_box()["height"]
+def test_a_chapter_up_to_its_exercises_takes_at_most_so_many_screens_of_a_phone(on_a_phone):
+    height = on_a_phone.evaluate(HEIGHT)
     assert height / PHONE["height"] <= SCREENS

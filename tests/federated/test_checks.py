@@ -108,7 +108,7 @@ def test_share_refuses_dropout_without_a_generator():
 
 def test_share_refuses_masks_beside_a_generator(tiny, seeded):
     model, batch, _, masks = tiny(dropout=0.5)
-    message = r"masks are given or drawn .*both came; pass share\(model, batch, generator\) or"
+    message = r"masks are either given or .*both came; pass share\(model, batch, generator\) or"
     refused(message, model, batch, seeded(0), masks)
 
 

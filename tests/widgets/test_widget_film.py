@@ -156,7 +156,7 @@ def test_film_has_none_for_an_error_that_is_not_finite(result, pixel):
 
 
 def test_film_of_nothing_is_refused():
-    with pytest.raises(ValueError, match=r"needs a result, got none; pass one of invert"):
+    with pytest.raises(ValueError, match=r"needs a result, got none; pass what invert returns"):
         widgets.film({})
 
 

@@ -8,7 +8,7 @@ taps):
     δ (P u)ᵀ = ∂loss/∂W          (out, taps): the shared gradient, which is linear in u too
 
 Each equation is divided by its standard error. What follows is least squares: u minimises
-½ Σ precision · residual², where precision = 1/error² and zero for an equation that says nothing.
+½ Σ precision · residual², where precision = 1/error², and zero for an equation without information.
 """
 
 import math
@@ -130,7 +130,7 @@ class Equations:
 # The errors of the right-hand sides. That of z comes from the layer above. The gradient has its
 # noise σ; and as the coefficients δ are themselves wrong by a relative error ε, the left-hand side
 # is wrong by ε times the size of a row of ∂loss/∂W. A row is left out if all of its δ is zero,
-# since it says nothing then, or if its error is zero, since nothing can be divided by that.
+# since it holds no information then, or if its error is zero, since nothing can be divided by that.
 def equations_of(step: Step, measured: Measured, above: Message) -> Equations:
     """Both systems of a convolution.
 

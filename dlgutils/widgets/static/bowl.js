@@ -37,9 +37,11 @@ function outcome(path) {
     return `ends with ${short(share)} times the loss of the start, ${place}, where all is level`;
   }
   if (share > 0.9 && Math.hypot(last.at[0] - first.at[0], last.at[1] - first.at[1]) < 0.5) {
-    return `has hardly moved after ${counted(path.length)}, for its thresholds refuse the curvature`;
+    const number = counted(path.length);
+    return `has hardly moved after ${number}, for its thresholds refuse the curvature`;
   }
-  return `after ${counted(path.length)} has ${short(100 * share)} % of the first loss, but is ${place}`;
+  const rest = `${short(100 * share)} % of the first loss`;
+  return `after ${counted(path.length)} has ${rest}, but is ${place}`;
 }
 
 // Paint the loss in bands: one for each factor of two below its height at the wall.

@@ -19,9 +19,9 @@ const ANGLE = 0.5; // between the stiff direction and the horizontal, in radians
 const sigmoid = (v) => 1 / (1 + Math.exp(-v));
 
 // The smallest network that has both a bowl and a wall: two unknowns, two sigmoids, and the squared
-// difference of their outputs from those at the secret, which lies at (0, 0). One direction is soft:
-// at the secret the curvatures differ by the factor `condition`. Returns the function that gives
-// value and slope at a point.
+// difference of their outputs from those at the secret, which lies at (0, 0). One direction is
+// soft: at the secret the curvatures differ by the factor `condition`. Returns the function that
+// gives value and slope at a point.
 export function landscape({ scale, condition }) {
   const [cosine, sine] = [Math.cos(ANGLE), Math.sin(ANGLE)];
   const softness = 1 / Math.sqrt(condition);
@@ -42,8 +42,8 @@ export function landscape({ scale, condition }) {
   };
 }
 
-// L-BFGS as the public code calls it, like `lbfgs(line_search=False)` of the library: it takes every
-// step in full, after a short first one, and compares with absolute numbers.
+// L-BFGS as the public code calls it, like `lbfgs(line_search=False)` of the library: it takes
+// every step in full, after a short first one, and compares with absolute numbers.
 function fullStep(start) {
   const pairs = new CurvaturePairs(HISTORY);
   const search = { current: start, trial: start };
