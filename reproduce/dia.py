@@ -3,8 +3,8 @@
 Two versions: the recipe of this library, and one whose steps are those of the public code of
 Scheliga, Mäder & Seeland 2023 (arXiv:2208.06163): pixels are normalised and start as N(0, 1) noise,
 signs are taken of the pixels' slope only, and the mask's deviation is that of the mask before it is
-scaled. Both wait 800 evaluations before a smaller step. What the public code does besides, to stop
-below a loss of 1e-5 or after 4 000 evaluations without a better one, saves time only.
+scaled. Both wait 800 evaluations before a smaller step. The public code also stops below a loss of
+1e-5, or after 4 000 evaluations without a better one; here all evaluations are made.
 
 `python -m reproduce.dia [cpu|cuda] [processes] [images of each set] [version ...]` prints the table
 and writes dia.csv. All 160 runs take about 80 minutes of one processor; finished chunks are kept in
