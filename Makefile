@@ -97,7 +97,7 @@ bench: $(READY) ## how fast and how lean: ours beside the public reference loop,
 rates: $(READY) ## how often: success rates with intervals, about an hour
 	$(BIN)/python -m reproduce.recovery
 
-dropout-run: $(READY) ## six attackers on dropout, 5 800 evaluations each, about two hours; goes on where it was interrupted
+dropout-run: $(READY) ## attackers on dropout, 5 800 evaluations each, about two hours; goes on where it was interrupted
 	$(BIN)/python -m reproduce.dropout_run
 
 # For authors --------------------------------------------------------------------------------------------------

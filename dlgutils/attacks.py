@@ -174,6 +174,8 @@ dia = replace(
 Source: Scheliga, Mäder & Seeland 2023, arXiv:2208.06163. Masks start at random, with the model's
 rate, stay in [0, 1], and are pulled towards the right mean by 1e-4 of their deviation. For dropout
 that cannot be read, inside a network's body; where `mask_reading` works, it needs less. Differences
-to the public code: those of `inverting`; the signs are taken of the masks' slope too; the deviation
-is that of the scaled masks.
+to the public code: those of `inverting`; pixels start uniform in [0, 1], where there they are
+normalised and start as N(0, 1) noise, so a step here is about four times as long; the signs are
+taken of the masks' slope too; the deviation is that of the scaled masks. `reproduce/dia.py` follows
+the public code, and gets farther.
 """
