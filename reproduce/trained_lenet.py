@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from dlgutils import data, models
+from dlgutils import data, metrics, models
 
 SEEN = 1000
 """How many fruits the networks are trained on."""
@@ -39,7 +39,7 @@ def accuracy(model: nn.Module) -> float:
     rows = held_out()
     with torch.no_grad():
         z = model(fruits.x[rows].to(next(model.parameters())))
-    return float((z.argmax(1) == fruits.y[rows]).float().mean())
+    return metrics.label_accuracy(z.argmax(1)[None], fruits.y[rows]).item()
 
 
 @cache

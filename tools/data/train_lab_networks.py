@@ -19,7 +19,7 @@ from torch import Generator, Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from dlgutils import data, models
+from dlgutils import data, metrics, models
 from dlgutils.types import Batch, Tensors
 
 OUT = Path(__file__).resolve().parents[2] / "dlgutils" / "weights" / "lenet_fruits.npz"
@@ -73,7 +73,7 @@ def accuracy(model: nn.Module, weights: Tensors, images: Batch) -> float:
     """The share of images that are classified right."""
     with torch.no_grad():
         logits = functional_call(model, dict(weights), (images.x,))
-    return (logits.argmax(1) == images.y).float().mean().item()
+    return metrics.label_accuracy(logits.argmax(1)[None], images.y).item()
 
 
 def first_of_each(labels: Tensor) -> Tensor:
