@@ -26,7 +26,7 @@ from dlgutils.matching import objectives
 from dlgutils.types import Guess
 from reproduce.inputs import INITIALISERS, all_images, one_image
 from reproduce.tables import COMMITTED, print_table
-from reproduce.trained_lenet import accuracy, held_out, trained
+from reproduce.trained_networks import Training, accuracy, held_out, trained
 
 ACTIVATIONS = {"sigmoid": nn.Sigmoid, "ReLU": nn.ReLU}
 FOLDER = Path("_build/closed_form")
@@ -146,7 +146,8 @@ def draw(
     secret = one_image(everything, k)
     secret = secret._replace(x=secret.x.to(getattr(torch, dtype)))
     if epochs:
-        model = trained(epochs, rate, run // IMAGES_A_NETWORK).to(secret.x.dtype)
+        training = Training("LeNet, sigmoid", rate=rate, seed=run // IMAGES_A_NETWORK)
+        model = trained(training, epochs).to(secret.x.dtype)
         return federated.honest(model, secret, generator, init=None)
     classes = len(data.class_names(images))
     shape = tuple(secret.x.shape[1:])

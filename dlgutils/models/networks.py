@@ -1,4 +1,4 @@
-"""The networks under attack: a small convolutional one and a fully connected one."""
+"""The networks under attack: two small convolutional ones and a fully connected one."""
 
 import itertools
 import math
@@ -38,6 +38,42 @@ class LeNet(nn.Module):
         _check_shape(x, self.x_shape, "lenet")
         features = self.body(x).flatten(1)
         return self.fc(self.dropout(features))
+
+
+class CNN(nn.Module):
+    """A small network as people write it: pooling, two linear layers; make it with `cnn`."""
+
+    def __init__(
+        self,
+        x_shape: tuple[int, int, int],
+        hidden: int,
+        classes: int,
+        dropout: float,
+        activation: type[nn.Module],
+    ):
+        super().__init__()
+        channels, height, width = x_shape
+        features = 64 * (height // 4) * (width // 4)
+        self.x_shape = tuple(x_shape)
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, 32, 3, padding=1),
+            activation(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(32, 64, 3, padding=1),
+            activation(),
+            nn.MaxPool2d(2),
+        )
+        self.hidden = nn.Linear(features, hidden)
+        self.activation = activation()
+        self.dropout = Dropout(dropout, (hidden,))
+        self.fc = nn.Linear(hidden, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, (batch, classes), of images (batch, *x_shape)."""
+        _check_shape(x, self.x_shape, "cnn")
+        features = self.body(x).flatten(1)
+        hidden = self.activation(self.hidden(features))
+        return self.fc(self.dropout(hidden))
 
 
 class MLP(nn.Module):
@@ -87,6 +123,30 @@ def lenet(
     Raises ValueError for a dropout rate outside [0, 1).
     """
     return LeNet(x_shape, classes, dropout, activation)
+
+
+def cnn(
+    x_shape: tuple[int, int, int] = (3, 32, 32),
+    classes: int = 12,
+    *,
+    hidden: int = 128,
+    dropout: float = 0.0,
+    activation: type[nn.Module] = nn.ReLU,
+) -> CNN:
+    """Two 3×3 convolutions of 32 and 64 channels, each with max-pooling, and two linear layers.
+
+    Images of (3, 32, 32) have 4 096 features before the first linear layer.
+
+    Args:
+        x_shape: (channels, height, width) of one image, at least 4 pixels high and wide.
+        classes: how many logits it returns.
+        hidden: the number of units between the linear layers.
+        dropout: rate of the dropout before the classifier; 0: none.
+        activation: a class of layers without arguments, such as `nn.ReLU`.
+
+    Raises ValueError for a dropout rate outside [0, 1).
+    """
+    return CNN(x_shape, hidden, classes, dropout, activation)
 
 
 def mlp(

@@ -12,7 +12,7 @@ from reproduce import (
     dropout_run,
     recovery,
     separation,
-    trained_lenet,
+    trained_networks,
 )
 from reproduce.inputs import all_images
 
@@ -140,13 +140,16 @@ def test_closed_form_is_scored_beside_idlg():
     assert found["identified"] == 2 * row["searched: identified"]
 
 
-def test_trained_lenets_have_not_seen_what_they_are_attacked_on():
+def test_trained_lenets_have_not_seen_what_they_are_attacked_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(trained_networks, "FOLDER", tmp_path)
     setting = {axis: values[-1] for axis, values in closed_form.PLAIN.items()} | {"epochs": 1}
     del setting["noise"], setting["evaluations"]
     everything = all_images("fruits")
     one = closed_form.draw(everything, torch.Generator().manual_seed(0), **setting)
-    seen = everything.x[trained_lenet.order()[: trained_lenet.SEEN]]
+    seen = everything.x[trained_networks.order()[: trained_networks.SEEN["fruits"]]]
     assert (seen - one.secret.x).abs().amax((1, 2, 3)).min() > 0.01
-    again = trained_lenet.trained(1, 0.5, setting["run"] // closed_form.IMAGES_A_NETWORK)
+    seed = setting["run"] // closed_form.IMAGES_A_NETWORK
+    training = trained_networks.Training("LeNet, sigmoid", rate=0.5, seed=seed)
+    again = trained_networks.trained(training, 1)
     assert one.shared.weights["fc.weight"].equal(again.fc.weight)
-    assert 0 < trained_lenet.accuracy(again) < 1
+    assert 0 < trained_networks.accuracy(again) < 1

@@ -25,6 +25,14 @@ def test_lenet_takes_images_of_any_size(shape, features):
     assert net(torch.zeros(2, *shape)).shape == (2, 7)
 
 
+@pytest.mark.parametrize(("shape", "features"), [((3, 32, 32), 4096), ((1, 7, 6), 64)])
+def test_cnn_takes_images_of_any_size(shape, features):
+    net = models.cnn(shape, 7, dropout=0.5)
+    assert net.hidden.in_features == features
+    assert net(torch.zeros(2, *shape)).shape == (2, 7)
+    assert list(models.dropouts(net)) == ["dropout.mask"]
+
+
 def test_mlp_has_the_hidden_layers_asked_for(seeded):
     net = models.mlp(SHAPE, hidden=(9, 8), classes=4, dropout=0.5)
     sizes = [tuple(w.shape) for name, w in net.named_parameters() if name.endswith("weight")]
@@ -33,16 +41,16 @@ def test_mlp_has_the_hidden_layers_asked_for(seeded):
     assert net(torch.rand(3, *SHAPE, generator=seeded(0))).shape == (3, 4)
 
 
-@pytest.mark.parametrize("maker", [models.lenet, models.mlp])
+@pytest.mark.parametrize("maker", [models.lenet, models.cnn, models.mlp])
 @pytest.mark.parametrize("activation", [nn.Sigmoid, nn.ReLU, nn.Tanh])
-def test_lenet_and_mlp_have_the_activation_asked_for(maker, activation):
+def test_networks_have_the_activation_asked_for(maker, activation):
     layers = maker(SHAPE, activation=activation).modules()
     assert any(isinstance(layer, activation) for layer in layers)
 
 
-@pytest.mark.parametrize("maker", ["lenet", "mlp"])
+@pytest.mark.parametrize("maker", ["lenet", "cnn", "mlp"])
 @pytest.mark.parametrize("shape", [(3, 6, 6), (1, 7, 6), (1, 28, 28)])
-def test_lenet_and_mlp_refuse_images_of_another_shape(maker, shape):
+def test_networks_refuse_images_of_another_shape(maker, shape):
     net = getattr(models, maker)(SHAPE)
     way_out = rf"models\.{maker}\(x_shape=\({shape[0]}, {shape[1]}, {shape[2]}\)\)"
     message = rf"got images of shape \({shape[0]}, .*built for \(1, 6, 6\).*{way_out}"
