@@ -55,10 +55,12 @@ def objective(
         guess: what is optimised, the image as the attack's transform encodes it.
         known: what was inferred and drawn.
         weights: of one round, as in `Shared`.
-        target: the gradient of that round.
+        target: the gradient of that round, or the part of it that was shared.
     """
     decoded = decode_guess(model, attack, guess, known)
-    loss = attack.distance(federated.gradient(weights, model, *decoded), target)
+    whole = federated.gradient(weights, model, *decoded)
+    part = {name: whole[name] for name in target}
+    loss = attack.distance(part, target)
     return loss if attack.prior is None else loss + attack.prior(decoded)
 
 

@@ -48,12 +48,13 @@ def recover(model: nn.Module, shared: Shared, *, noise: float = 0.0) -> Solution
     noise: the standard deviation of noise in every number of the gradient. Rounding is always taken
     into account.
 
-    Raises ValueError for several images, for a gradient of another model, with noise that was not
-    announced, or zero for a whole linear layer, for a model that is not such a chain, and for a
-    noise that is negative or not finite.
+    Raises ValueError for several images, for a partial update, for a gradient of another model,
+    with noise that was not announced, or zero for a whole linear layer, for a model that is not
+    such a chain, and for a noise that is negative or not finite.
     """
     masks.check_noise(noise)
     checks.check(model, shared)
+    shared.require(*shared.weights)
     reading = masks.read_unchecked(model, shared, noise)
     steps = chain(in_float64(model, shared), shared.x_shape)
     gradient = {name: g.double() for name, g in shared.gradient.items()}
