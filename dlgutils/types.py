@@ -125,6 +125,16 @@ class Transform(NamedTuple):
     decode: Callable[[Tensor], Tensor]
 
 
+class Comparison(NamedTuple):
+    """What of a guess is compared with what of a round: both return tensors by name.
+
+    Those of the round are compared; the guess may have more.
+    """
+
+    of_guess: Callable[[Tensors, nn.Module, Guess], Tensors]  # (weights, model, guess), pure
+    of_round: Callable[[nn.Module, Shared], Tensors]  # called once
+
+
 def nothing(*_: object) -> Guess:
     """An empty guess: for an attack that infers nothing, or draws nothing anew."""
     return Guess()
@@ -150,13 +160,14 @@ class Attack:
 
     name: str
     start: Callable[[nn.Module, Shared, Generator | None], Guess]  # the first guess of the unknowns
-    distance: Callable[[Tensors, Tensors], Tensor]  # (gradient of the guess, shared) -> scalar
+    distance: Callable[[Tensors, Tensors], Tensor]  # (of the guess, of the round) -> scalar
     optimizer: Optimizer
     infer: Callable[[nn.Module, Shared], Guess] = nothing
     draw: Callable[[nn.Module, Shared, Generator | None], Guess] = nothing
     decode: Callable[[nn.Module, Guess], Guess] = unchanged
     prior: Callable[[Guess], Tensor] | None = None  # -> scalar, added to the distance
     transform: Transform | None = None  # of the optimised image; None: its pixels are optimised
+    compare: Comparison | None = None  # None: the gradients
 
 
 @dataclass(frozen=True)
