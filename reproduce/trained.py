@@ -8,8 +8,9 @@ networks without pooling. Seconds are those of one processor.
 
 `python -m reproduce.trained` runs what is missing and writes trained.csv after each block of
 images, so the table grows: first every row has one block of each of three seeds, then two, and so
-on, up to forty images of each seed. `python -m reproduce.trained fruits` takes this set only. What
-is finished is kept in _build/trained.
+on, up to forty images of each seed. `python -m reproduce.trained fruits CIFAR10` takes these sets
+instead of the embedded ones, the second from torchvision. What is finished is kept in
+_build/trained.
 """
 
 import sys

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dlgutils import attacks
-from reproduce import feature_matching, trained, trained_networks
+from reproduce import feature_matching, inputs, trained, trained_networks
 from reproduce.inputs import all_images
 from reproduce.other_networks import OTHERS
 
@@ -61,6 +61,14 @@ def test_seeds_have_images_of_their_own_that_no_network_has_seen(short, monkeypa
     seen = fruits[trained_networks.order()[: trained_networks.SEEN["fruits"]]]
     assert len(x.flatten(1).unique(dim=0)) == 4
     assert torch.cdist(x.flatten(1), seen.flatten(1)).min() > 0.1
+
+
+def test_other_sets_come_from_torchvision_and_are_held_out(short, monkeypatch):
+    few = all_images("fruits")
+    monkeypatch.setattr(inputs.data, "torchvision_set", lambda name, _: few)
+    table = trained.measured(trained.Block("iDLG", "LeNet, sigmoid", "SVHN", 0, 0, 0))
+    assert len(table) == 2
+    assert len(trained_networks.held_out("SVHN")) == len(few.x) - 1000
 
 
 def test_summary_counts_with_intervals():
