@@ -24,7 +24,7 @@ class Shared:
     """Everything that the server sees of one round of federated learning, and nothing else."""
 
     weights: Tensors  # {name: tensor}, as model.named_parameters()
-    gradient: Tensors  # the same names and shapes
+    gradient: Tensors  # the same names and shapes; of a partial update, some of them
     x_shape: tuple[int, ...]  # (batch, channels, height, width): public
 
     @property
@@ -38,8 +38,8 @@ class Shared:
 
         A vector at the end is a bias, and the tensor before it the weight; None: it is not there.
         """
-        *others, last = self.gradient
-        if self.gradient[last].ndim > 1:
+        *others, last = self.weights
+        if self.weights[last].ndim > 1:
             return last, None
         return (others[-1] if others else None), last
 
@@ -47,23 +47,33 @@ class Shared:
     def classes(self) -> int:
         """The number of classes: the length of the last layer's bias or weight."""
         weight, bias = self.last_layer
-        return len(self.gradient[bias or weight])
+        return len(self.weights[bias or weight])
 
     @property
     def classifier(self) -> tuple[str, str | None]:
         """The names of the last layer's weight, (classes, features), and of its bias, or None.
 
-        Raises ValueError if the last layer is not linear.
+        Raises ValueError if the last layer is not linear, or its gradient was not shared.
         """
         weight, bias = self.last_layer
         name = weight or bias
-        axes = self.gradient[name].ndim
+        axes = self.weights[name].ndim
         if axes != 2:
             raise ValueError(
                 f"the last layer is not linear: {name} has {axes} axes, "
                 "the weight of a linear layer has two"
             )
+        self.require(name, *([bias] if bias else []))
         return name, bias
+
+    def require(self, *names: str) -> None:
+        """Raises ValueError unless the gradients of these tensors are among what was shared."""
+        missing = [name for name in names if name not in self.gradient]
+        if missing:
+            raise ValueError(
+                f"the gradient of {', '.join(missing)} was not shared: this partial update has "
+                f"{', '.join(self.gradient)}; ask the client for these tensors too"
+            )
 
 
 class Guess(NamedTuple):
@@ -115,6 +125,16 @@ class Transform(NamedTuple):
     decode: Callable[[Tensor], Tensor]
 
 
+class Comparison(NamedTuple):
+    """What of a guess is compared with what of a round: both return tensors by name.
+
+    Those of the round are compared; the guess may have more.
+    """
+
+    of_guess: Callable[[Tensors, nn.Module, Guess], Tensors]  # (weights, model, guess), pure
+    of_round: Callable[[nn.Module, Shared], Tensors]  # called once
+
+
 def nothing(*_: object) -> Guess:
     """An empty guess: for an attack that infers nothing, or draws nothing anew."""
     return Guess()
@@ -140,13 +160,14 @@ class Attack:
 
     name: str
     start: Callable[[nn.Module, Shared, Generator | None], Guess]  # the first guess of the unknowns
-    distance: Callable[[Tensors, Tensors], Tensor]  # (gradient of the guess, shared) -> scalar
+    distance: Callable[[Tensors, Tensors], Tensor]  # (of the guess, of the round) -> scalar
     optimizer: Optimizer
     infer: Callable[[nn.Module, Shared], Guess] = nothing
     draw: Callable[[nn.Module, Shared, Generator | None], Guess] = nothing
     decode: Callable[[nn.Module, Guess], Guess] = unchanged
     prior: Callable[[Guess], Tensor] | None = None  # -> scalar, added to the distance
     transform: Transform | None = None  # of the optimised image; None: its pixels are optimised
+    compare: Comparison | None = None  # None: the gradients
 
 
 @dataclass(frozen=True)

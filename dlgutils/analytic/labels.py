@@ -19,7 +19,7 @@ from dlgutils.types import Shared
 
 
 def read(shared: Shared) -> Tensor:
-    """The label of one image, (1,), int64: `by_sign`, or `by_row_sum` without a bias.
+    """The label of one image, (1,), int64: `by_sign`, or `by_row_sum` without a bias's gradient.
 
     Raises ValueError as they do.
     """
@@ -60,7 +60,7 @@ def read_unchecked(shared: Shared) -> Tensor:
     Raises ValueError where no label can be read.
     """
     _, bias = shared.last_layer
-    return _from_bias(shared) if bias else _from_row_sums(shared)
+    return _from_bias(shared) if bias in shared.gradient else _from_row_sums(shared)
 
 
 def _check_one_image(shared: Shared) -> None:
@@ -81,17 +81,19 @@ def _from_bias(shared: Shared) -> Tensor:
             f"the last tensor, {weight}, has the shape {shape} and is not a bias; "
             "use labels.by_row_sum"
         )
+    shared.require(bias)
     return _only_negative(bias, shared.gradient[bias])
 
 
 def _from_row_sums(shared: Shared) -> Tensor:
-    matrices = [name for name, g in shared.gradient.items() if g.ndim == 2]
+    matrices = [name for name, w in shared.weights.items() if w.ndim == 2]
     if not matrices:
         raise ValueError(
-            f"there is no linear classifier among {list(shared.gradient)}: "
+            f"there is no linear classifier among {list(shared.weights)}: "
             "a weight of shape (classes, features)"
         )
     weight = matrices[-1]
+    shared.require(weight)
     return _only_negative(f"the row sums of {weight}", shared.gradient[weight].sum(1))
 
 

@@ -61,6 +61,7 @@ def read_unchecked(model: nn.Module, shared: Shared, noise: float) -> Reading:
     layers = linear_after(model, shared.x_shape)
     _check_readable(shared, hidden=[name for name in dropouts if name not in layers])
     weight, bias = shared.classifier
+    shared.require(*layers.values())
     if noise:
         gradient = rank_one.project(model, shared, noise)
         shared = replace(shared, gradient=gradient)

@@ -69,13 +69,13 @@ def project(model: nn.Module, shared: Shared, noise: float) -> Tensors:
     """The gradient with that of each linear layer made δ uᵀ, with zero columns: {name: tensor}.
 
     noise: the standard deviation of Gaussian noise in every number of the gradient. Other layers
-    are left as they are.
+    are left as they are, and so is what a partial update lacks.
     """
     gradient = dict(shared.gradient)
     for name, module in model.named_modules():
-        if not isinstance(module, nn.Linear):
-            continue
         weight = f"{name}.weight"
+        if not isinstance(module, nn.Linear) or weight not in gradient:
+            continue
         g = gradient[weight].double()
         left, size, right = torch.linalg.svd(g, full_matrices=False)
         row = size[0] * right[0]

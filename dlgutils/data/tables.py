@@ -13,9 +13,9 @@ def table(name: str) -> "pandas.DataFrame":
     """The table of an experiment that took too long for a chapter, as it was committed.
 
     "dropout_run", "dia": attackers on dropout. "dropout_cost": the accuracy that dropout costs.
-    "closed_form": images without a search. "batches", "pairs", "separation", "unmixing": how
-    batches come apart. The scripts that make them are in `reproduce/`. Raises ValueError for
-    another name.
+    "closed_form": images without a search. "trained", "feature_matching": what networks give away
+    while they are trained. "batches", "pairs", "separation", "unmixing": how batches come apart.
+    The scripts that make them are in `reproduce/`. Raises ValueError for another name.
     """
     folder = resources.files("dlgutils") / "tables"
     files = [Path(file.name) for file in folder.iterdir()]

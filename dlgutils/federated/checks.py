@@ -10,13 +10,14 @@ from dlgutils.types import Batch, Shared, Tensors
 def check(model: nn.Module, *rounds: Shared) -> None:
     """Raises ValueError unless all `rounds` are usable gradients of this model.
 
-    Names and shapes are those of the model, all numbers are finite, and not all are zero. The model
-    must be one that `share` takes, for images of their `x_shape`.
+    Names and shapes are those of the model, all numbers are finite, and not all are zero. Of a
+    partial update, the gradient has only some of the names, and at least one. The model must be one
+    that `share` takes, for images of their `x_shape`.
     """
     check_model(model)
     for shared in rounds:
-        for what in ("weights", "gradient"):
-            _check_names_and_shapes(model, what, getattr(shared, what))
+        _check_names_and_shapes(model, "weights", shared.weights)
+        _check_part(model, shared.gradient)
         _check_one_kind(shared)
         check_gradient(shared)
     for x_shape in {tuple(shared.x_shape) for shared in rounds}:
@@ -138,6 +139,17 @@ def _check_names_and_shapes(model: nn.Module, what: str, tensors: Tensors) -> No
             f"({len(wrong)} of {len(expected)} tensors differ); "
             "attack with the model that the client trained"
         )
+
+
+def _check_part(model: nn.Module, gradient: Tensors) -> None:
+    """Raises ValueError unless the gradient is one of the model, or a part of it."""
+    if not gradient:
+        raise ValueError(
+            "the gradient is empty; a partial update has at least one of the model's tensors, such "
+            "as the classifier's weight and bias"
+        )
+    own = {name: p for name, p in model.named_parameters() if name not in gradient}
+    _check_names_and_shapes(model, "gradient", {**own, **gradient})
 
 
 def _check_one_kind(shared: Shared) -> None:

@@ -140,7 +140,7 @@ def describe_optimizer(optimizer: Optimizer) -> dict[str, Any]:
 
 def _by_hand(attack: Attack) -> tuple:
     """What worker.js does by itself for an attack, or relies on."""
-    return attack.start, attack.infer, attack.draw, attack.decode, attack.transform
+    return attack.start, attack.infer, attack.draw, attack.decode, attack.transform, attack.compare
 
 
 def describe_parameters(model: nn.Module) -> list[tuple[str, int, dict[str, float]]]:

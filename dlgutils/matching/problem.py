@@ -8,7 +8,7 @@ from torch import Generator, Tensor, nn
 from torch.func import vmap
 
 from dlgutils import federated
-from dlgutils.types import Attack, Guess, Shared, Tensors
+from dlgutils.types import Attack, Comparison, Guess, Shared, Tensors
 
 
 def decode_guess(model: nn.Module, attack: Attack, *parts: Guess) -> Guess:
@@ -42,6 +42,18 @@ def decode_guess(model: nn.Module, attack: Attack, *parts: Guess) -> Guess:
     return guess
 
 
+def _gradient_of_guess(weights: Tensors, model: nn.Module, guess: Guess) -> Tensors:
+    return federated.gradient(weights, model, *guess)
+
+
+def _gradient_of_round(_: nn.Module, shared: Shared) -> Tensors:
+    return shared.gradient
+
+
+gradients = Comparison(_gradient_of_guess, _gradient_of_round)
+"""The comparison of attacks that say nothing else: the gradients of all that was shared."""
+
+
 def objective(
     model: nn.Module, attack: Attack, guess: Guess, known: Guess, weights: Tensors, target: Tensors
 ) -> Tensor:
@@ -55,10 +67,13 @@ def objective(
         guess: what is optimised, the image as the attack's transform encodes it.
         known: what was inferred and drawn.
         weights: of one round, as in `Shared`.
-        target: the gradient of that round.
+        target: what of that round is compared: its gradient, unless the attack says otherwise.
     """
     decoded = decode_guess(model, attack, guess, known)
-    loss = attack.distance(federated.gradient(weights, model, *decoded), target)
+    compare = attack.compare or gradients
+    whole = compare.of_guess(weights, model, decoded)
+    part = {name: whole[name] for name in target}
+    loss = attack.distance(part, target)
     return loss if attack.prior is None else loss + attack.prior(decoded)
 
 
@@ -67,7 +82,7 @@ class Given(NamedTuple):
 
     known: Tensors  # inferred from the gradient
     weights: Tensors
-    gradient: Tensors
+    target: Tensors  # what is compared: the gradient, unless the attack says otherwise
 
 
 class Problem:
@@ -83,11 +98,12 @@ class Problem:
     ):
         self.model, self.rounds, self.attack = model, rounds, attack
         self.generators = [_generator(seed) for seed in seeds]
+        compare = attack.compare or gradients
         inferred = [_flatten_guess(attack.infer(model, shared)) for shared in rounds]
         self.given = Given(
             known=_stack(inferred),
             weights=_stack([shared.weights for shared in rounds]),
-            gradient=_stack([shared.gradient for shared in rounds]),
+            target=_stack([compare.of_round(model, shared) for shared in rounds]),
         )
         guesses = _stack(
             [_flatten_guess(self._first_guess(run, start)) for run in range(len(rounds))]
@@ -99,7 +115,7 @@ class Problem:
         known = _unflatten_guess({**given.known, **drawn})
         guess = self.unflatten(z)
         return objective(
-            self.model, self.attack, guess, known, weights=given.weights, target=given.gradient
+            self.model, self.attack, guess, known, weights=given.weights, target=given.target
         )
 
     def draw(self, runs: Sequence[int]) -> Tensors:

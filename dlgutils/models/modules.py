@@ -1,6 +1,7 @@
 """Looking into any model: which modules a forward pass calls, and replacing one of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -23,6 +24,14 @@ def observe(model: nn.Module, x: Tensor) -> tuple[list[Call], Tensor]:
     the calls before it. No gradients are recorded, and the hooks are removed even if the pass
     fails. Raises what the model raises.
     """
+    with torch.no_grad(), recorded_calls(model) as calls:
+        output = model(x)
+    return calls, output
+
+
+@contextmanager
+def recorded_calls(model: nn.Module) -> Iterator[list[Call]]:
+    """The calls of all modules without children, in order, of every forward pass within."""
     calls: list[Call] = []
     handles = []
     for name, module in model.named_modules():
@@ -31,12 +40,10 @@ def observe(model: nn.Module, x: Tensor) -> tuple[list[Call], Tensor]:
             hook = _append_to(calls, name)
             handles.append(module.register_forward_hook(hook, with_kwargs=True))
     try:
-        with torch.no_grad():
-            output = model(x)
+        yield calls
     finally:
         for handle in handles:
             handle.remove()
-    return calls, output
 
 
 def replace_module(model: nn.Module, old: nn.Module, new: nn.Module) -> None:

@@ -237,13 +237,35 @@ def test_check_refuses_the_gradient_of_another_model(tiny, seeded):
         checks.check(model, with_gradient(shared, extra=torch.ones(1)))
 
 
-def test_check_names_a_missing_gradient(tiny):
+def test_check_takes_a_partial_update(tiny):
     model, _, shared, *_ = tiny()
-    less = {name: g for name, g in shared.gradient.items() if name != "fc.bias"}
-    with pytest.raises(
-        ValueError, match=r"gradient of another model: fc\.bias is missing there.*client trained"
-    ):
-        checks.check(model, replace(shared, gradient=less))
+    for names in (["fc.weight", "fc.bias"], ["body.0.weight"]):
+        part = {name: shared.gradient[name] for name in names}
+        checks.check(model, replace(shared, gradient=part))
+
+
+def test_check_refuses_a_partial_update_that_is_not_of_this_model(tiny):
+    model, _, shared, *_ = tiny()
+    wrong = {"fc.weight": shared.gradient["fc.weight"].T}
+    message = r"fc\.weight is \(48, 4\) there and \(4, 48\) in this model"
+    with pytest.raises(ValueError, match=message):
+        checks.check(model, replace(shared, gradient=wrong))
+    with pytest.raises(ValueError, match=r"head\.weight is .* missing in this model"):
+        checks.check(model, replace(shared, gradient={"head.weight": torch.ones(1)}))
+
+
+def test_check_refuses_an_empty_update(tiny):
+    model, _, shared, *_ = tiny()
+    with pytest.raises(ValueError, match=r"gradient is empty; a partial update has at least one"):
+        checks.check(model, replace(shared, gradient={}))
+
+
+def test_check_wants_all_weights_of_a_partial_update(tiny):
+    model, _, shared, *_ = tiny()
+    less = {name: w for name, w in shared.weights.items() if name != "fc.bias"}
+    message = r"weights of another model: fc\.bias is missing there.*client trained"
+    with pytest.raises(ValueError, match=message):
+        checks.check(model, replace(shared, weights=less))
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])

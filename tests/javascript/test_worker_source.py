@@ -10,8 +10,9 @@ import torch
 from dlgutils import attacks, data, federated, javascript, models
 from dlgutils.javascript import worker
 from dlgutils.matching import starts
+from dlgutils.matching.layer_inputs import linear_inputs
 from dlgutils.matching.optimizers import adam, lbfgs
-from dlgutils.types import Optimizer
+from dlgutils.types import Comparison, Optimizer
 
 
 def network(source):
@@ -110,3 +111,10 @@ def test_compile_attacks_refuses_parts_that_the_page_does_itself(part):
     attack = replace(attacks.idlg, name="mine", **part)
     with pytest.raises(NotImplementedError, match=r"mine is not one of a page's .*: iDLG"):
         worker.compile_attacks([attack])
+
+
+def test_compile_attacks_refuses_one_that_compares_something_else_than_gradients():
+    compare = Comparison(linear_inputs, lambda _, shared: shared.gradient)
+    attack = replace(attacks.idlg, compare=compare)
+    with pytest.raises(NotImplementedError, match=r"iDLG is not one of a page's attacks"):
+        worker.compile_attacks([attack], ["sigmoid"], [1])

@@ -8,33 +8,30 @@ from dlgutils.analytic.rank_one import SIGNIFICANT
 INVERTIBLE = (nn.Sigmoid, nn.Tanh, nn.LeakyReLU, nn.ELU, nn.Softplus, nn.ReLU)
 """The activations that `inverse` takes; no subclasses, which may compute something else."""
 
-_EDGE = 1e-15  # how near a value may come to the end of its range, where the inverse is infinite
-
 
 def inverse(module: nn.Module, value: Tensor, error: Tensor) -> Tensor:
     """The pre-activation z of what left an activation, (n,).
 
-    module: one of `INVERTIBLE`. value: (n,). error: (n,), the standard error of each value. Where
-    the activation is flat, its inverse is not unique, and any z at which it is flat will do: a
-    ReLU's zero gives zero.
+    module: one of `INVERTIBLE`. value: (n,). error: (n,), the standard error of each value. At and
+    beyond the ends of the range, z is infinite. Where the activation is flat, its inverse is not
+    unique, and any z at which it is flat will do: a ReLU's zero gives zero.
     """
-    limit = 1 - _EDGE
     match module:
         case nn.Sigmoid():
-            return value.logit(eps=_EDGE)
+            return value.clamp(0, 1).logit()
         case nn.Tanh():
-            return value.clamp(-limit, limit).atanh()
+            return value.clamp(-1, 1).atanh()
         case nn.LeakyReLU():
             steeper = value / module.negative_slope
             return torch.where(value > 0, value, steeper)
         case nn.ELU():
             share = value / module.alpha
-            below_zero = share.clamp(min=-limit).log1p()
+            below_zero = share.clamp(min=-1).log1p()
             return torch.where(value > 0, value, below_zero)
         case nn.Softplus():
             # value = log(1 + exp(βz))/β, so z = log(exp(β value) − 1)/β, without overflow
             beta = module.beta
-            positive = value.clamp(min=_EDGE)
+            positive = value.clamp(min=0)
             off = -torch.expm1(-beta * positive)
             return value + off.log() / beta
     assert isinstance(module, nn.ReLU), f"{module} is not among INVERTIBLE"

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import unfold
 
+from dlgutils.analytic.closed_form.precision import precision_of_gradient, precision_of_z
 from dlgutils.analytic.closed_form.records import Measured, Message, Step
 
 
@@ -127,10 +128,6 @@ class Equations:
         return weighted.T @ weighted
 
 
-# The errors of the right-hand sides. That of z comes from the layer above. The gradient has its
-# noise σ; and as the coefficients δ are themselves wrong by a relative error ε, the left-hand side
-# is wrong by ε times the size of a row of ∂loss/∂W. A row is left out if all of its δ is zero,
-# since it holds no information then, or if its error is zero, since nothing can be divided by that.
 def equations_of(step: Step, measured: Measured, above: Message) -> Equations:
     """Both systems of a convolution.
 
@@ -140,25 +137,21 @@ def equations_of(step: Step, measured: Measured, above: Message) -> Equations:
     gradient = measured.gradient[f"{step.name}.weight"].flatten(1)
     out = len(gradient)
     grad_output = above.grad_output.view(out, -1)
+    grad_error = above.grad_error.view(out, -1)
     error = above.error.view(out, -1)
-    precision = torch.where(error > 0, error**-2, 0)
     z = above.value.view(out, -1)
     if conv.bias is not None:
         z = z - conv.bias[:, None]
-    largest = gradient.abs().amax(1, keepdim=True)
-    of_grad_output = above.grad_error * largest
-    variance = measured.noise**2 + of_grad_output**2
-    reached = grad_output.any(1, keepdim=True)
-    informative = reached & (variance > 0)
+    z = torch.where(error.isfinite(), z, 0)
     return Equations(
         index=_unknowns_met(conv, step.shape),
         shape=step.shape,
         weight=conv.weight.flatten(1),
         grad_output=grad_output,
-        z=torch.where(precision > 0, z, 0),
+        z=z,
         gradient=gradient,
-        z_precision=precision,
-        gradient_precision=torch.where(informative, 1 / variance, 0),
+        z_precision=precision_of_z(z, error, measured.rounding),
+        gradient_precision=precision_of_gradient(gradient, grad_output, grad_error, measured.noise),
     )
 
 

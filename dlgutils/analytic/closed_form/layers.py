@@ -1,8 +1,8 @@
 """One step down through each kind of module: from what left it to what entered it.
 
 Each function takes the message above a module and returns the message below it; those of layers
-with weights also return a record of how well it went. Errors are standard errors, taken to first
-order and as independent.
+with weights also return a record of how well it went. Errors are standard errors, one for every
+number, and are taken as independent.
 """
 
 import math
@@ -57,9 +57,8 @@ def _is_invertible(module: nn.Module) -> bool:
 #     δᵀE / δᵀδ − u (δᵀe) / δᵀδ,
 #
 # two independent terms of size σ/‖δ‖ and σ|u|/‖δ‖, together σ √(1 + u²) / ‖δ‖. Rounding adds an
-# error relative to u. δ itself is wrong, in any one direction, by σ/‖δ‖ of its length, or by
-# rounding, and so is ∂loss/∂u = Wᵀδ. What the equations leave, G − δ uᵀ, has the error of G, and
-# that of δ times the size of G.
+# error relative to u. δ itself is wrong by σ, and by rounding, and ∂loss/∂u = Wᵀδ by the sum of
+# these errors. What the equations leave, G − δ uᵀ, has the error of G, and that of δ times u.
 def invert_linear(step: Step, measured: Measured, above: Message) -> tuple[Layer, Message]:
     """The record of a linear layer, whose gradient alone determines its input, and what is below.
 
@@ -73,10 +72,10 @@ def invert_linear(step: Step, measured: Measured, above: Message) -> tuple[Layer
     u = linear_input(g, grad_output)
     rounding = measured.rounding
     relative_noise = measured.noise / grad_output.norm()
-    grad_error = max(rounding, float(relative_noise))
+    grad_error = torch.hypot(rounding * grad_output, grad_output.new_tensor(measured.noise))
     of_noise = relative_noise * (1 + u.square()).sqrt()
     error = torch.hypot(rounding * u, of_noise)
-    variance = measured.noise**2 + (grad_error * g).square() + _tiny(g)
+    variance = measured.noise**2 + torch.outer(grad_error, u).square() + _tiny(g)
     left = g - grad_output[:, None] * u
     residual = (left / variance.sqrt()).square().mean().sqrt()
     layer = Layer(
@@ -88,8 +87,10 @@ def invert_linear(step: Step, measured: Measured, above: Message) -> tuple[Layer
         residual=float(residual),
         u=u[None],
     )
-    below = grad_output @ step.module.weight
-    return layer, Message(u, error, below, grad_error)
+    weight = step.module.weight
+    below = grad_output @ weight
+    below_error = (grad_error.square() @ weight.square()).sqrt()
+    return layer, Message(u, error, below, below_error)
 
 
 # A kept unit left dropout as u/(1 − p), so u and its error are 1 − p times what is known above. A
@@ -104,31 +105,49 @@ def invert_dropout(step: Step, mask: Tensor, above: Message) -> Message:
     value = keep * above.value
     error = torch.where(mask > 0, keep * above.error, math.inf)
     grad_output = mask * above.grad_output
-    return above._replace(value=value, error=error, grad_output=grad_output)
+    grad_error = mask * above.grad_error
+    return Message(value, error, grad_output, grad_error)
 
 
 # With a = f(z), an error of a is one of error/f′(z) of z: large where f is flat, and infinite where
 # it is constant, since a unit that a ReLU switched off could be anything below zero. By the chain
-# rule ∂loss/∂z = f′(z) ∂loss/∂a. If z is wrong by its error, then f′ is taken at the wrong place:
-# the difference between f′ here and there, times ∂loss/∂a, is the error that this adds. Where f is
-# constant, f′ is 0, but 1 if the unit is on after all; the probability of that is about its error
-# divided by the size of the units that are on.
+# rule ∂loss/∂z = f′(z) ∂loss/∂a.
 def invert_activation(step: Step, above: Message) -> Message:
     """What is below an activation: its inverse, with errors that grow where it is flat."""
     activation = step.module
     z = activations.inverse(activation, above.value, above.error)
-    derivative = activations.derivative(activation, z)
-    changes = derivative > 0
-    error = torch.where(changes, above.error / derivative, math.inf)
-    largest = above.value.abs().max()
-    probability = (above.error / largest).clamp(max=1)
-    elsewhere = activations.derivative(activation, z + error)
-    steeper = torch.where(changes, elsewhere, probability) - derivative
-    grad_output = derivative * above.grad_output
-    wrong = (steeper * above.grad_output).norm()
-    length = grad_output.norm().clamp(min=_tiny(z))
-    grad_error = math.hypot(above.grad_error, float(wrong / length))
-    return Message(z, error, grad_output, grad_error)
+    slope = activations.derivative(activation, z)
+    changes = slope > 0
+    value = torch.where(changes, z, 0)
+    error = torch.where(changes, above.error / slope, math.inf)
+    of_slope = _slope_error(activation, above, slope) * above.grad_output
+    return Message(
+        value=value,
+        error=error,
+        grad_output=slope * above.grad_output,
+        grad_error=torch.hypot(slope * above.grad_error, of_slope),
+    )
+
+
+# The slope belongs to a value of a that may be wrong: it is taken at both ends of the error bar, a
+# ± error, and the farther one counts. Seen from a, the slope a(1 − a) of a sigmoid is never wrong
+# by more than a is, however wrong z may be. Where f is constant, the slope is 0, but 1 if the unit
+# is on after all; the probability of that is about its error divided by the size of the units that
+# are on.
+def _slope_error(activation: nn.Module, above: Message, slope: Tensor) -> Tensor:
+    """The standard error of each slope of an activation, (n,).
+
+    above: what left the activation. slope: (n,), there.
+    """
+    value = above.value
+    error = torch.where(above.error.isfinite(), above.error, 0)
+    farthest = torch.zeros_like(slope)
+    for end in (value - error, value + error):
+        z = activations.inverse(activation, end, error)
+        distance = activations.derivative(activation, z) - slope
+        farthest = torch.maximum(farthest, distance.abs())
+    probability = (error / value.abs().max()).clamp(max=1)
+    return torch.where(slope > 0, farthest, probability)
 
 
 def _tiny(like: Tensor) -> float:
@@ -167,10 +186,12 @@ def invert_convolution(
         u=estimate.u.view(1, *step.shape),
     )
     sent = equations.weight.T @ equations.grad_output
+    grad_error = above.grad_error.view_as(equations.grad_output)
+    wrong = equations.weight.T.square() @ grad_error.square()
     message = Message(
         value=estimate.u,
         error=estimate.error,
         grad_output=equations.fold(sent),
-        grad_error=above.grad_error,
+        grad_error=equations.fold(wrong).sqrt(),
     )
     return layer, message

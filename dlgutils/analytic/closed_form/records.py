@@ -33,6 +33,7 @@ class Solution:
     y: Tensor  # (1,): its label
     masks: Tensors  # {name: (1, features)}
     layers: tuple[Layer, ...]  # from the classifier down to the image
+    residual: float  # how far the gradient of x is from the shared one; see `certificate.residual`
 
     @property
     def determined(self) -> bool:
@@ -48,6 +49,7 @@ class Solution:
             errors = f"{layer.condition:>11.1e}{layer.residual:>10.1e}"
             remark = "" if layer.determined else "  underdetermined"
             lines.append(f"{layer.name:<{width}}{counts}{errors}{remark}")
+        lines.append(f"the gradient recomputed from x is off by {self.residual:.0e}")
         return "\n".join(lines)
 
 
@@ -57,7 +59,7 @@ class Message(NamedTuple):
     value: Tensor  # (n,) of the image at this place; empty above the classifier
     error: Tensor  # (n,) standard error of each value; inf where nothing is known
     grad_output: Tensor  # (n,) ∂loss/∂value, the gradient of the output of the module below
-    grad_error: float  # the standard error of grad_output, relative to its length
+    grad_error: Tensor  # (n,) standard error of each entry of grad_output
 
 
 class Step(NamedTuple):

@@ -21,6 +21,7 @@ from torch import nn
 
 from dlgutils import models
 from dlgutils.analytic import masks
+from dlgutils.analytic.closed_form import certificate
 from dlgutils.analytic.closed_form.chain import chain, in_float64
 from dlgutils.analytic.closed_form.layers import (
     invert_activation,
@@ -48,23 +49,26 @@ def recover(model: nn.Module, shared: Shared, *, noise: float = 0.0) -> Solution
     noise: the standard deviation of noise in every number of the gradient. Rounding is always taken
     into account.
 
-    Raises ValueError for several images, for a gradient of another model, with noise that was not
-    announced, or zero for a whole linear layer, for a model that is not such a chain, and for a
-    noise that is negative or not finite.
+    Raises ValueError for several images, for a partial update, for a gradient of another model,
+    with noise that was not announced, or zero for a whole linear layer, for a model that is not
+    such a chain, and for a noise that is negative or not finite.
     """
     masks.check_noise(noise)
     checks.check(model, shared)
+    shared.require(*shared.weights)
     reading = masks.read_unchecked(model, shared, noise)
-    steps = chain(in_float64(model, shared), shared.x_shape)
+    model = in_float64(model, shared)
+    steps = chain(model, shared.x_shape)
     gradient = {name: g.double() for name, g in shared.gradient.items()}
     rounding = torch.finfo(shared.like.dtype).eps
     measured = Measured(gradient, noise, rounding)
     delta = reading.delta[0].double()
     unknown = delta.new_empty(0)
-    top = Message(unknown, unknown, delta, rounding)
+    top = Message(unknown, unknown, delta, unknown)
     layers, bottom = _descend(steps, measured, reading.masks, top)
-    x = bottom.value.view(shared.x_shape).to(shared.like)
-    return Solution(x, reading.y, reading.masks, layers)
+    x = bottom.value.view(shared.x_shape)
+    left = certificate.residual(model, shared, x, reading.y, reading.masks)
+    return Solution(x.to(shared.like), reading.y, reading.masks, layers, left)
 
 
 def _descend(

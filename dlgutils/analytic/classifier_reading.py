@@ -1,0 +1,89 @@
+"""The classifier as the first layer of a descent: it is read, and the reading is checked."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from dlgutils.analytic import labels, rank_one, separation
+from dlgutils.analytic.linear_chain import Link
+from dlgutils.analytic.linear_system import Estimate, Solved, check, rounding
+from dlgutils.analytic.masks import Reading
+from dlgutils.types import Shared
+
+
+class Layer(NamedTuple):
+    """A linear layer on the way down: its inputs and its δ, with errors."""
+
+    solved: Solved
+    delta: Estimate
+
+
+def read_classifier(model: nn.Module, shared: Shared) -> Reading:
+    """Labels, δ and features; of one image from its gradient of rank one, or of a batch.
+
+    Raises ValueError where they cannot be read with certainty.
+    """
+    if shared.x_shape[0] > 1:
+        found = separation.separate(model, shared)
+        if found.reading is None:
+            raise ValueError(
+                f"the batch did not come apart: {found.reason}; ask for fewer images a round, or "
+                "give a reading"
+            )
+        return found.reading
+    weight, bias = shared.classifier
+    y = labels.read_unchecked(shared)
+    delta = shared.gradient[bias] if bias else rank_one.delta_without_bias(shared, y)
+    rank_one.check(weight, shared.gradient[weight])
+    features = rank_one.linear_input(shared.gradient[weight], delta)
+    return Reading(y, delta[None], features[None], {})
+
+
+def layer_gradient(shared: Shared, link: Link) -> tuple[Tensor, bool]:
+    """A layer's gradient in double precision, with that of the bias as the last column if any."""
+    g = shared.gradient[link.weight].double()
+    if link.bias not in shared.gradient:
+        return g, False
+    return torch.cat([g, shared.gradient[link.bias].double()[:, None]], 1), True
+
+
+# δ must be softmax − onehot of the features, up to a factor by which the loss may be multiplied.
+# The client rounds: logits by eps of their terms, probabilities by eps, and so is the features'
+# own error passed on.
+def check_reading(shared: Shared, link: Link, reading: Reading) -> Layer:
+    """How well a reading fits the classifier, and its δ with errors.
+
+    Raises ValueError if the reading does not give the gradient back, or is of another loss.
+    """
+    batch, eps = len(reading.y), rounding(shared.like)
+    weight = shared.weights[link.weight].double()
+    h, delta = reading.features.double(), reading.delta.double()
+    g, has_bias = layer_gradient(shared, link)
+    z = h @ weight.T
+    if link.has_bias:
+        z = z + shared.weights[link.bias].double()
+    p = z.softmax(1)
+    implied = (p - one_hot(reading.y, len(weight))) / batch
+    rough = Estimate(delta, eps * delta.abs())
+    inputs = check(g, rough, Estimate(h, h), eps, has_bias=has_bias, rank=batch)
+    z_error = (inputs.inputs.error**2 @ (weight**2).T).sqrt() + eps * (h**2 @ (weight**2).T).sqrt()
+    error = (p * z_error + eps * (p + one_hot(reading.y, len(weight)))) / batch
+    scale = (delta * implied).sum() / (implied**2).sum()
+    wrong = float((delta - scale * implied).norm())
+    if not wrong <= rank_one.SIGNIFICANT * float((scale * error).norm()):
+        raise ValueError(
+            f"δ is not softmax − onehot of the features that were read ({wrong:.0e} of "
+            f"{float(delta.norm()):.0e} is left over): a gradient of another loss, other weights, "
+            "or noise; match the gradient instead: attacks.idlg"
+        )
+    known = Estimate(delta, (scale * error).abs())
+    solved = check(g, known, inputs.inputs, eps, has_bias=has_bias, rank=batch)
+    if not solved.fits:
+        raise ValueError(
+            f"the reading does not give the gradient of {link.name} back: {solved.residual:.0e} of "
+            f"it is left over, where rounding explains {solved.explained:.0e}: noise, or a reading "
+            "of another round"
+        )
+    return Layer(solved, known)

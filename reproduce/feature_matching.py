@@ -1,0 +1,154 @@
+"""How well an image follows from its features, beside two ways of matching the whole gradient.
+
+Eight fruits that no network has seen, one a round, on networks as people write them, untrained and
+trained here. `python -m reproduce.feature_matching` prints the table and writes
+feature_matching.csv; `python -m reproduce.feature_matching CNN ResNet-18` runs these networks only.
+Finished images are kept in _build/feature_matching, so an interrupted run goes on; the table has
+every row whose eight images are there. Inverting Gradients with its published 24 000 evaluations
+takes about half an hour of one core for the eight images on the CNN.
+"""
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+import dlgutils as du
+from dlgutils import attacks, metrics, sweeps
+from reproduce.dropout_cells import check_complete
+from reproduce.inputs import all_images, one_image
+from reproduce.tables import COMMITTED
+from reproduce.trained_networks import Training, accuracy, held_out, trained
+
+FOLDER = Path("_build/feature_matching")
+TABLE = COMMITTED / "feature_matching.csv"
+IMAGES = 8
+TOGETHER = {"VGG-11": 1}
+"""Images in one call, where they are not two: what a cell of one processor does fastest."""
+PUBLISHED = 24_000
+"""Evaluations of Inverting Gradients in its paper, arXiv:2003.14053."""
+
+ATTACKS = {
+    "gradient matching": attacks.idlg,
+    "Inverting Gradients": attacks.inverting,
+}
+
+
+class Setting(NamedTuple):
+    """A row of the table."""
+
+    network: str  # a name that `trained_networks.build` knows
+    epochs: int
+    attack: str  # a key of ATTACKS
+    evaluations: int
+
+    @property
+    def folder(self) -> Path:
+        """Where its finished images are kept."""
+        return FOLDER / ", ".join(map(str, self))
+
+
+SETTINGS = (
+    Setting("CNN", 0, "gradient matching", 300),
+    Setting("CNN", 15, "gradient matching", 300),
+    Setting("Flower quick start", 0, "gradient matching", 300),
+    Setting("Flower quick start", 15, "gradient matching", 300),
+    Setting("ResNet-18", 0, "gradient matching", 100),
+    Setting("ResNet-18", 5, "gradient matching", 100),
+    Setting("Flower quick start", 15, "Inverting Gradients", 4000),
+    Setting("CNN", 15, "Inverting Gradients", PUBLISHED),
+)
+"""In the order in which they run."""
+
+
+def trial(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each cell; the cells are images of one setting, attacked in one call."""
+    torch.set_num_threads(1)
+    images = [cell["image"] for cell in cells]
+    setting = Setting(*[cells[0][axis] for axis in Setting._fields])
+    model = trained(Training(setting.network), setting.epochs)
+    fruits = all_images("fruits")
+    secrets = [one_image(fruits, int(held_out()[image])) for image in images]
+    shared = [du.share(model, secret) for secret in secrets]
+    begin = time.process_time()
+    attack = ATTACKS[setting.attack]
+    result = du.invert(model, shared, attack, seeds=images, steps=setting.evaluations, frames=1)
+    check_complete(result)
+    seconds = (time.process_time() - begin) / len(images)
+    rows = []
+    for k, secret in enumerate(secrets):
+        keep_picture(result.x[k, 0], setting, images[k])
+        row = scores(result.run(k), secret, fruits.x)
+        rows.append({**row, "seconds": seconds})
+    return rows
+
+
+def keep_picture(x: Tensor, setting: Setting, image: int) -> None:
+    """Write a reconstruction, (channels, height, width), beside the folder of its setting."""
+    folder = setting.folder.with_suffix(".pictures")
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save(x.clone(), folder / f"{image}.pt")
+
+
+def scores(result: du.Result, secret: du.Batch, images: Tensor) -> dict[str, float | int]:
+    """The scores of one run of one image, clipped to [0, 1]."""
+    shown = result.x[0].nan_to_num().clamp(0, 1)
+    return {
+        "mse": metrics.mse(shown, secret.x).item(),
+        "ssim": metrics.ssim(shown, secret.x).item(),
+        "identified": int(metrics.identified(shown, secret.x, images)),
+        "label_right": int(result.y[0] == secret.y),
+        "loss": result.best_loss[0].item(),
+    }
+
+
+def images_of(setting: Setting) -> pd.DataFrame:
+    """A row for each of the eight images of a setting, computed where it is missing."""
+    grid = {axis: [value] for axis, value in setting._asdict().items()}
+    grid["image"] = list(range(IMAGES))
+    together = TOGETHER.get(setting.network, 2)
+    return sweeps.run_grid(trial, grid, setting.folder, chunk=together)
+
+
+def summary(setting: Setting, runs: pd.DataFrame) -> dict[str, Any]:
+    """A row of the table: counts and medians over the images of a setting."""
+    model = trained(Training(setting.network), setting.epochs)
+    return setting._asdict() | {
+        "images": len(runs),
+        "recovered": int((runs["mse"] < 1e-2).sum()),
+        "identified": int(runs["identified"].sum()),
+        "labels_right": int(runs["label_right"].sum()),
+        "median_mse": runs["mse"].median(),
+        "lowest_mse": runs["mse"].min(),
+        "highest_mse": runs["mse"].max(),
+        "median_ssim": runs["ssim"].median(),
+        "seconds": runs["seconds"].median(),
+        "seen_accuracy": accuracy(model, seen=True),
+        "held_out_accuracy": accuracy(model),
+    }
+
+
+def main(*networks: str) -> None:
+    """Run what is missing, write the table after each row, and print it.
+
+    networks: those to run, all if none is named; of the others, what is finished is in the table.
+    """
+    rows = []
+    for setting in SETTINGS:
+        finished = len([*setting.folder.glob("chunk-*.csv")])
+        complete = finished * TOGETHER.get(setting.network, 2) >= IMAGES
+        if complete or not networks or setting.network in networks:
+            rows.append(summary(setting, images_of(setting)))
+            table = pd.DataFrame(rows)
+            table.to_csv(TABLE, index=False, float_format="%.3g")
+            print(*rows[-1].values(), flush=True)
+    print(table.to_string(index=False))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

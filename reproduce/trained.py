@@ -1,0 +1,187 @@
+"""What a network gives away while it is trained: a search, its features, and the closed form.
+
+Networks of several seeds, after 0 to 80 epochs, attacked on images that they have not seen, one
+image a round; no image is chosen. An image is *recovered* if its MSE is below 1e-2 in [0, 1] units,
+*recognisable* if its SSIM is at least 0.5, *identified* if the reconstruction is nearer to it than
+to every other image of the set; reconstructions are clipped to [0, 1] first. The closed form is for
+networks without pooling. Seconds are those of one processor.
+
+`python -m reproduce.trained` runs what is missing and writes trained.csv after each block of
+images, so the table grows: first every row has one block of each of three seeds, then two, and so
+on, up to forty images of each seed. `python -m reproduce.trained fruits CIFAR10` takes these sets
+instead of the embedded ones, the second from torchvision. What is finished is kept in
+_build/trained.
+"""
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+import dlgutils as du
+from dlgutils import attacks, metrics, sweeps
+from dlgutils.analytic import closed_form
+from reproduce.dropout_cells import check_complete
+from reproduce.inputs import all_images, one_image
+from reproduce.tables import COMMITTED
+from reproduce.trained_networks import Training, accuracy, held_out, trained
+
+FOLDER = Path("_build/trained")
+TABLE = COMMITTED / "trained.csv"
+EPOCHS = (0, 1, 3, 10, 30, 80)
+SEEDS = (0, 1, 2)
+IMAGES = 40
+"""Of each seed; its own ones, as far as the set has them."""
+RECOVERED, RECOGNISABLE = 1e-2, 0.5
+"""Below this MSE, and from this SSIM."""
+
+SEARCHES = {"iDLG": attacks.idlg}
+EVALUATIONS = {"LeNet, sigmoid": 400, "LeNet, ReLU": 400, "CNN": 300}
+"""Of a search, by network."""
+
+PAIRS = (
+    ("iDLG", "CNN"),
+    ("closed form", "LeNet, sigmoid"),
+    ("iDLG", "LeNet, sigmoid"),
+    ("iDLG", "LeNet, ReLU"),
+    ("closed form", "LeNet, ReLU"),
+)
+"""Attacks with the networks that they are for, in the order in which they run."""
+
+
+class Block(NamedTuple):
+    """Some images of one seed, under one attack on one network."""
+
+    attack: str
+    network: str
+    images: str
+    epochs: int
+    seed: int
+    number: int  # of the block
+
+    @property
+    def folder(self) -> Path:
+        """Where its rows are kept."""
+        return FOLDER / ", ".join(map(str, self))
+
+    @property
+    def rows(self) -> list[int]:
+        """The numbers of its images among those of the seed."""
+        size = size_of_block(self.attack)
+        return list(range(size * self.number, size * (self.number + 1)))
+
+
+def size_of_block(attack: str) -> int:
+    """How many images of one seed are attacked before the next one's: the closed form is slow."""
+    return 4 if attack == "closed form" else 8
+
+
+def blocks(sets: Sequence[str]) -> Iterator[Block]:
+    """All blocks, in the order in which the table grows."""
+    everything = product(range(IMAGES), sets, PAIRS, SEEDS, EPOCHS)
+    for number, images, (attack, network), seed, epochs in everything:
+        if number < IMAGES // size_of_block(attack):
+            yield Block(attack, network, images, epochs, seed, number)
+
+
+def measured(block: Block) -> pd.DataFrame:
+    """A row for each image of a block, computed if it is missing."""
+    grid = {axis: [value] for axis, value in block._asdict().items()}
+    grid["image"] = block.rows
+    return sweeps.run_grid(trial, grid, block.folder, chunk=len(block.rows))
+
+
+def trial(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each cell of one block."""
+    torch.set_num_threads(1)
+    cell = cells[0]
+    model = trained(Training(cell["network"], cell["images"], seed=cell["seed"]), cell["epochs"])
+    everything = all_images(cell["images"])
+    rows = held_out(cell["images"])
+    secrets = []
+    for k in [IMAGES * one["seed"] + one["image"] for one in cells]:
+        secrets.append(one_image(everything, int(rows[k % len(rows)])))
+    shared = [du.share(model, secret) for secret in secrets]
+    begin = time.process_time()
+    evaluations = EVALUATIONS[cell["network"]]
+    found = reconstruct(cell["attack"], model, shared, evaluations)
+    seconds = (time.process_time() - begin) / len(cells)
+    common = {
+        "seconds": seconds,
+        "seen_accuracy": accuracy(model, cell["images"], seen=True),
+        "held_out_accuracy": accuracy(model, cell["images"]),
+    }
+    pairs_of_batches = zip(found, secrets, strict=True)
+    return [scores(one, secret, everything.x) | common for one, secret in pairs_of_batches]
+
+
+def reconstruct(
+    attack: str, model: nn.Module, shared: Sequence[du.Shared], evaluations: int
+) -> list[du.Batch]:
+    """What an attack makes of each round of one image.
+
+    attack: a key of SEARCHES, or "closed form". evaluations: of a search.
+    """
+    if attack == "closed form":
+        found = [closed_form.recover(model, one) for one in shared]
+        return [du.Batch(one.x, one.y) for one in found]
+    result = du.invert(model, shared, SEARCHES[attack], steps=evaluations, frames=1)
+    check_complete(result)
+    return [du.Batch(x, y) for x, y in zip(result.x, result.y, strict=True)]
+
+
+def scores(found: du.Batch, secret: du.Batch, images: Tensor) -> dict[str, float | int]:
+    """The scores of one reconstruction, clipped to [0, 1]."""
+    shown = found.x.nan_to_num().clamp(0, 1)
+    return {
+        "mse": metrics.mse(shown, secret.x).item(),
+        "ssim": metrics.ssim(shown, secret.x).item(),
+        "identified": int(metrics.identified(shown, secret.x, images)),
+        "label_right": int(found.y == secret.y),
+    }
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """A row for each setting: how many images of how many seeds, counts, intervals and medians."""
+    settings = ["images", "network", "attack", "epochs"]
+    rows = []
+    for setting, runs in table.groupby(settings, sort=False):
+        counts = {
+            "recovered": runs["mse"] < RECOVERED,
+            "recognisable": runs["ssim"] >= RECOGNISABLE,
+            "identified": runs["identified"] == 1,
+            "labels_right": runs["label_right"] == 1,
+        }
+        row = dict(zip(settings, setting, strict=True))
+        row |= {"seeds": runs["seed"].nunique(), "runs": len(runs)}
+        for name, hits in counts.items():
+            rate = metrics.success_rate(torch.tensor(hits.to_numpy()))
+            row |= {name: rate.successes, f"{name}_low": rate.low, f"{name}_high": rate.high}
+        for column in ("mse", "ssim", "seconds"):
+            row[f"median_{column}"] = runs[column].median()
+        for column in ("seen_accuracy", "held_out_accuracy"):
+            row[column] = runs[column].mean()
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def main(*sets: str) -> None:
+    """Run what is missing, and write the table after each block.
+
+    sets: of images, fruits and Fashion-MNIST if none is named.
+    """
+    tables = []
+    for block in blocks(sets or ("fruits", "fashion")):
+        tables.append(measured(block))
+        summary(pd.concat(tables)).to_csv(TABLE, index=False, float_format="%.3g")
+        print(*block, flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
