@@ -35,7 +35,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from dlgutils import models
-from dlgutils.analytic import mixing_search
+from dlgutils.analytic import mixing_search, reasons
 from dlgutils.analytic.classifier import Classifier, classifier_of
 from dlgutils.analytic.masks import Reading, linear_after
 from dlgutils.analytic.mixing_search import Found
@@ -82,19 +82,20 @@ def separate(model: nn.Module, shared: Shared, *, y: Tensor | None = None) -> Se
     classifier = classifier_of(shared)
     rank, rows = row_space(classifier.gradient, batch, shared.like.dtype)
     if rank != batch:
-        return Separation(None, 0, math.nan, _wrong_rank(rank, batch, shared.classes))
+        return Separation(None, 0, math.nan, reasons.wrong_rank(rank, batch, shared.classes))
     name, rate = _dropout_before(model, shared, shared.classifier[0])
     found = _by_zeros(classifier, rows, rate) if rate and classifier.has_bias else None
     if found is None or not found.certain:
         found = _by_delta(classifier, batch, y, rows.eps)
     if found is None:
-        return Separation(None, 0, math.nan, _impossible(batch))
+        return Separation(None, 0, math.nan, reasons.impossible(batch))
     residual = classifier.residual(found.inputs, found.delta)
     told_apart = int((found.error <= _TOLD_APART).sum())
     if not found.certain:
-        return Separation(None, 0, residual, _no_certificate(residual, batch, shared.classes))
+        reason = reasons.no_certificate(residual, batch, shared.classes)
+        return Separation(None, 0, residual, reason)
     if told_apart < batch:
-        reason = _too_alike(told_apart, batch, found)
+        reason = reasons.too_alike(told_apart, batch, found)
         return Separation(None, told_apart, residual, reason, found.error.to(shared.like))
     reading = _reading(shared, found, rows, name, rate)
     return Separation(reading, batch, residual, "", found.error.to(shared.like))
@@ -174,49 +175,3 @@ def _find_images(rows: RowSpace, rate: float) -> Tensor:
     seen[-1] = False  # the column of the bias has no zeros
     of_the_others = (rate - by_all) / (1 - by_all)
     return find_sparse(rows.select(seen), of_the_others)
-
-
-def _wrong_rank(rank: int, batch: int, classes: int) -> str:
-    """The reason if the rank of the gradient is not the number of images."""
-    if rank > batch:
-        return (
-            f"the gradient has rank {rank}, that of {batch} images has at most {batch}: noise, "
-            "or the loss is not a mean over the batch"
-        )
-    if batch >= classes:
-        return (
-            f"{batch} images have {batch} δ, but with {classes} classes only {classes - 1} of "
-            "them can be independent"
-        )
-    return (
-        f"only {rank} of the {batch} δ are independent to rounding: an image came twice, or is "
-        "already classified too well to leave a trace"
-    )
-
-
-def _impossible(batch: int) -> str:
-    """The reason if the bias gradient is not that of so many images."""
-    return (
-        f"no labels of {batch} images agree with the gradient of the classifier's bias, whether "
-        "the loss is their mean or their sum: the gradient was scaled, or is of another loss"
-    )
-
-
-def _no_certificate(residual: float, batch: int, classes: int) -> str:
-    """The reason if nothing that was found gives the gradient back."""
-    crowded = ""
-    if 2 * batch > classes:
-        crowded = f", or too many images to find: more than half of the {classes} classes"
-    return (
-        f"no {batch} images were found whose features and labels give this gradient back (the "
-        f"nearest leave {residual:.0e} of it): noise, another loss or other weights{crowded}"
-    )
-
-
-def _too_alike(told_apart: int, batch: int, found: Found) -> str:
-    """The reason if the sum is certain, but not every image."""
-    return (
-        f"{told_apart} of {batch} images were told apart: the others have nearly the same δ, so "
-        f"that rounding leaves their features an error of up to {float(found.error.max()):.0e} of "
-        "their length; a gradient in double precision tells more"
-    )
