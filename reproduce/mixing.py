@@ -18,7 +18,7 @@ import torch
 from torch import Generator, Tensor
 
 import dlgutils as du
-from dlgutils import data, models, sweeps
+from dlgutils import data, federated, models, sweeps
 from dlgutils.analytic import separation
 from reproduce.inputs import all_images
 from reproduce.tables import COMMITTED
@@ -137,8 +137,8 @@ def draw(
     model = model.to(getattr(torch, dtype))
     x = everything.x[chosen].to(next(model.parameters()))
     calls, _ = models.observe(model, x)
-    shared = du.share(model, du.Batch(x, y))
-    return Secret(model, shared, y, calls[-1].input)
+    one = federated.honest(model, du.Batch(x, y), generator, init=None)
+    return Secret(model, one.shared, y, calls[-1].input)
 
 
 def measure(*, known: bool, **cell: Any) -> dict[str, Any]:
