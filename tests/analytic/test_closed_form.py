@@ -1,6 +1,7 @@
 """The closed form undoes `share` up to rounding, marks guesses, and refuses what it cannot read."""
 
 from collections import OrderedDict
+from dataclasses import replace
 
 import pytest
 import torch
@@ -272,6 +273,14 @@ def test_recover_refuses_a_batch(tiny):
     model, _, shared, _ = tiny(batch=3)
     with pytest.raises(ValueError, match=r"got a batch of 3"):
         closed_form.recover(model, shared)
+
+
+def test_recover_refuses_a_part_of_a_gradient(tiny):
+    model, _, shared, _ = tiny()
+    *_, weight, bias = shared.gradient
+    head = {name: shared.gradient[name] for name in (weight, bias)}
+    with pytest.raises(ValueError, match=r"body\.0\.bias"):
+        closed_form.recover(model, replace(shared, gradient=head))
 
 
 def test_recover_refuses_a_gradient_of_another_model(tiny):

@@ -11,9 +11,9 @@ the image. That is the recursion of R-GAP (Zhu & Blaschko 2021, arXiv:2010.07733
 things are added. Dropout before a linear layer does not stop it: the mask is read (`masks.read`),
 and the equations of dropped units are left out. Every number carries the size of its error, from
 rounding or from noise, so that an equation counts for as much as it is worth: a sigmoid saturated
-at 1 − 10⁻⁷ says almost nothing about its pre-activation. And a prior, weak beside good equations,
-fills in what they do not determine: hidden units lie in the range of their activation, and
-photographs are white noise in `coordinates.whitened`.
+at 1 − 10⁻⁷ says almost nothing about its pre-activation, one at 10⁻⁷ all that the client kept. And
+a prior, weak beside good equations, fills in what they do not determine: hidden units lie in the
+range of their activation, and photographs are white noise in `coordinates.whitened`.
 """
 
 import torch
@@ -56,12 +56,14 @@ def recover(model: nn.Module, shared: Shared, *, noise: float = 0.0) -> Solution
     It ends at `nn.MaxPool2d`, at the average of ReLUs, and at batches, whose images share one sum
     of gradients: `attacks.features` takes these.
 
-    Raises ValueError for several images, for a gradient of another model, with noise that was not
+    Raises ValueError for several images, for a gradient of another model, or of some layers only,
+    with noise that was not
     announced, or zero for a whole linear layer, for a model that is not such a chain, and for a
     noise that is negative or not finite.
     """
     masks.check_noise(noise)
     checks.check(model, shared)
+    _check_complete(shared)
     reading = masks.read_unchecked(model, shared, noise)
     model = in_float64(model, shared)
     steps = chain(model, shared.x_shape)
@@ -75,6 +77,16 @@ def recover(model: nn.Module, shared: Shared, *, noise: float = 0.0) -> Solution
     x = bottom.value.view(shared.x_shape)
     left = certificate.residual(model, shared, x, reading.y, reading.masks)
     return Solution(x.to(shared.like), reading.y, reading.masks, layers, left)
+
+
+def _check_complete(shared: Shared) -> None:
+    """Raises ValueError for a gradient that lacks tensors: every layer is read on the way down."""
+    missing = sorted(shared.weights.keys() - shared.gradient.keys())
+    if missing:
+        raise ValueError(
+            f"closed_form reads the gradient of every layer, and this one lacks "
+            f"{', '.join(missing)}; what the others give away: analytic.features"
+        )
 
 
 def _descend(
