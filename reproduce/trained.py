@@ -48,11 +48,11 @@ EVALUATIONS = {"LeNet, sigmoid": 400, "LeNet, ReLU": 400, "CNN": 300}
 PAIRS = (
     ("features", "CNN"),
     ("iDLG", "LeNet, sigmoid"),
-    ("closed form", "LeNet, sigmoid"),
     ("features", "LeNet, sigmoid"),
     ("iDLG", "LeNet, ReLU"),
     ("features", "LeNet, ReLU"),
     ("iDLG", "CNN"),
+    ("closed form", "LeNet, sigmoid"),
     ("closed form", "LeNet, ReLU"),
 )
 """Attacks with the networks that they are for, in the order in which they run."""
