@@ -4,8 +4,9 @@ Eight fruits that no network has seen, one a round, on networks as people write 
 trained here. `python -m reproduce.feature_matching` prints the table and writes
 feature_matching.csv; `python -m reproduce.feature_matching CNN ResNet-18` runs these networks only.
 Finished images are kept in _build/feature_matching, so an interrupted run goes on; the table counts
-what is finished. Inverting Gradients with its published 24 000 evaluations takes about half an hour
-of one core for the eight images on the CNN. Seconds are those of one processor.
+what is finished, and pictures.png there shows it. Inverting Gradients with its published 24 000
+evaluations takes about half an hour of one core for the eight images on the CNN. Seconds are those
+of one processor.
 """
 
 import sys
@@ -16,10 +17,11 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
+from matplotlib import pyplot as plt
 from torch import Tensor
 
 import dlgutils as du
-from dlgutils import attacks, metrics, sweeps
+from dlgutils import attacks, metrics, plots, sweeps
 from reproduce.dropout_cells import check_complete
 from reproduce.inputs import all_images, one_image
 from reproduce.tables import COMMITTED
@@ -98,9 +100,14 @@ def trial(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
+def folder_of_pictures(setting: Setting) -> Path:
+    """Where the reconstructions of a setting are kept, beside the folder of its rows."""
+    return setting.folder.with_suffix(".pictures")
+
+
 def keep_picture(x: Tensor, setting: Setting, image: int) -> None:
-    """Write a reconstruction, (channels, height, width), beside the folder of its setting."""
-    folder = setting.folder.with_suffix(".pictures")
+    """Write a reconstruction, (channels, height, width)."""
+    folder = folder_of_pictures(setting)
     folder.mkdir(parents=True, exist_ok=True)
     torch.save(x.clone(), folder / f"{image}.pt")
 
@@ -154,15 +161,32 @@ def summary(setting: Setting, runs: pd.DataFrame) -> dict[str, Any]:
     }
 
 
+def draw() -> None:
+    """Write pictures.png: the eight images, and below them what came back, a line a setting."""
+    settings = [one for one in SETTINGS if (folder_of_pictures(one) / f"{IMAGES - 1}.pt").exists()]
+    size = (1.2 * IMAGES, 1.4 * (1 + len(settings)))
+    figure, axes = plt.subplots(1 + len(settings), IMAGES, figsize=size, squeeze=False)
+    secret = all_images("fruits").x[held_out()[:IMAGES]]
+    plots.images(secret, ["what the client had"], axes[0])
+    for setting, line in zip(settings, axes[1:], strict=True):
+        found = [torch.load(folder_of_pictures(setting) / f"{k}.pt") for k in range(IMAGES)]
+        plots.images(torch.stack(found), [", ".join(map(str, setting))], line)
+    for ax in axes[:, 0]:
+        ax.title.set(ha="left", x=0)
+    figure.savefig(FOLDER / "pictures.png", bbox_inches="tight", dpi=80)
+    plt.close(figure)
+
+
 def main(*networks: str) -> None:
     """Run what is missing, write what is finished, and print it.
 
-    networks: those to run, all if none is named; "nothing" only writes the table.
+    networks: those to run, all if none is named; "nothing" only writes what is finished.
     """
     for setting in SETTINGS:
         if not networks or setting.network in networks:
             run(setting)
             print(*setting, flush=True)
+    draw()
     table = finished()
     table.to_csv(TABLE, index=False, float_format="%.3g")
     print(table.to_string(index=False))

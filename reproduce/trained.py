@@ -48,11 +48,11 @@ EVALUATIONS = {"LeNet, sigmoid": 400, "LeNet, ReLU": 400, "CNN": 300}
 PAIRS = (
     ("features", "CNN"),
     ("iDLG", "LeNet, sigmoid"),
-    ("closed form", "LeNet, sigmoid"),
     ("features", "LeNet, sigmoid"),
     ("iDLG", "LeNet, ReLU"),
     ("features", "LeNet, ReLU"),
     ("iDLG", "CNN"),
+    ("closed form", "LeNet, sigmoid"),
     ("closed form", "LeNet, ReLU"),
 )
 """Attacks with the networks that they are for, in the order in which they run."""
@@ -72,6 +72,11 @@ class Block(NamedTuple):
     def folder(self) -> Path:
         """Where its rows are kept."""
         return FOLDER / ", ".join(map(str, self))
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether its rows are there."""
+        return (self.folder / "chunk-000000.csv").exists()
 
     @property
     def rows(self) -> list[int]:
@@ -156,7 +161,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     """A row for each setting: how many images of how many seeds, counts, intervals and medians."""
     settings = ["images", "network", "attack", "epochs"]
     rows = []
-    for setting, runs in table.groupby(settings, sort=False):
+    for setting, runs in table.groupby(settings):
         counts = {
             "recovered": runs["mse"] < RECOVERED,
             "recognisable": runs["ssim"] >= RECOGNISABLE,
@@ -181,8 +186,10 @@ def main(*sets: str) -> None:
 
     sets: of images, fruits and Fashion-MNIST if none is named.
     """
-    tables = []
-    for block in blocks(sets or ("fruits", "fashion")):
+    wanted = list(blocks(sets or ("fruits", "fashion")))
+    tables = [measured(block) for block in wanted if block.is_finished]
+    missing = [block for block in wanted if not block.is_finished]
+    for block in missing:
         tables.append(measured(block))
         summary(pd.concat(tables)).to_csv(TABLE, index=False, float_format="%.3g")
         print(*block, flush=True)
