@@ -23,6 +23,7 @@ from dlgutils import attacks, data, models, plots
 from dlgutils.analytic import closed_form
 from dlgutils.coordinates import whitened
 from dlgutils.federated import Round, honest
+from dlgutils.widgets.trained import trained_networks
 
 FOLDER = Path(__file__).resolve().parents[2] / "_build" / "cards"
 GROUND = "#10273d"  # night
@@ -160,6 +161,20 @@ def a_batch_comes_apart(figure: Figure) -> None:
     ax.plot(0, 0, "o", color=PALE, markersize=16)
 
 
+def a_trained_network(figure: Figure) -> None:
+    """Three pictures: a photograph of oranges, the same photograph again, and patches of glaring
+    colour."""
+    kept = trained_networks()
+    model = models.lenet(classes=len(kept.names))
+    model.load_state_dict(kept.weights["sigmoid"])
+    fruit = kept.names.index("orange")
+    x = kept.images[[fruit]]
+    shared = du.share(model, du.Batch(x, torch.tensor([fruit])))
+    solved = closed_form.recover(model, shared).x
+    searched = du.invert(model, shared, attacks.idlg, steps=150).x
+    side_by_side(figure, [x[0], solved[0], searched[0, 0]])
+
+
 def house() -> Tensor:
     """A drawing of a house, (3, 32, 32)."""
     drawing = Image.new("RGB", (32, 32), PALE)
@@ -190,6 +205,7 @@ PICTURES = {
     "06_why_attacks_diverge": why_attacks_diverge,
     "07_where_the_picture_lies": where_the_picture_lies,
     "08_a_batch_comes_apart": a_batch_comes_apart,
+    "09_a_trained_network": a_trained_network,
     "lab": lab,
 }
 
