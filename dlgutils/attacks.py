@@ -10,28 +10,16 @@ from dataclasses import replace
 from torch import Generator, Tensor, nn
 
 from dlgutils import coordinates, models
-from dlgutils.analytic import features as reading
 from dlgutils.analytic import labels, masks
+from dlgutils.analytic.features_of_one import infer_from_features, lowest_features
 from dlgutils.matching import objectives, optimizers, starts
 from dlgutils.matching.layer_inputs import linear_inputs
-from dlgutils.types import Attack, Comparison, Guess, Shared, Tensors
+from dlgutils.types import Attack, Comparison, Guess, Shared
 
 
 def infer_label(_: nn.Module, shared: Shared) -> Guess:
     """The label of one image, read off the gradient by `labels.read`."""
     return Guess(y=labels.read(shared))
-
-
-def infer_from_features(model: nn.Module, shared: Shared) -> Guess:
-    """The label of one image, and the masks before linear layers, as `features.read` finds them."""
-    found = _features_of_one(model, shared)
-    return Guess(y=found.y, masks=found.masks)
-
-
-def lowest_features(model: nn.Module, shared: Shared) -> Tensors:
-    """What entered the lowest linear layer that `features.read` can read, {weight: (1, n_in)}."""
-    lowest = _features_of_one(model, shared).layers[-1]
-    return {f"{lowest.name}.weight": lowest.inputs}
 
 
 def fresh_masks(model: nn.Module, shared: Shared, generator: Generator | None) -> Guess:
@@ -87,16 +75,6 @@ def reading_masks(attack: Attack) -> Attack:
         return guess._replace(masks={**guess.masks, **masks.read(model, shared).masks})
 
     return replace(attack, name=f"{attack.name}, mask read", infer=infer)
-
-
-def _features_of_one(model: nn.Module, shared: Shared) -> reading.Features:
-    batch = shared.x_shape[0]
-    if batch != 1:
-        raise ValueError(
-            f"matching features needs one image, got a batch of {batch}; take it apart: "
-            "invert(model, analytic.features.split(model, shared), attacks.features)"
-        )
-    return reading.read(model, shared)
 
 
 dlg = Attack(
@@ -180,9 +158,9 @@ features = replace(
 
 The part of the network below that layer is all that has to be undone, and first derivatives
 suffice: there is no gradient of a gradient. Neither training nor saturation of the layers above
-makes it harder. For one image; a batch is taken apart first, by `features.split`. Where no linear
-layer with a vector of features follows the convolutions but the classifier, it is the classifier's
-input that is matched.
+makes it harder. For one image; a batch is taken apart first, by `features.split`. Where the
+classifier is the only linear layer, it is the classifier's input that is matched. A prior, as in
+`replace(features, prior=smooth)`, helps where fewer features are on than there are pixels.
 """
 
 inverting = replace(
