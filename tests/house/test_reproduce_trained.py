@@ -24,7 +24,7 @@ def own_folders(tmp_path, monkeypatch):
 def short(monkeypatch):
     """Searches of few evaluations, on two images a block."""
     monkeypatch.setattr(trained, "EVALUATIONS", dict.fromkeys(trained.EVALUATIONS, 3))
-    monkeypatch.setattr(trained, "size_of_block", lambda _: 2)
+    monkeypatch.setattr(trained, "size_of_block", lambda *_: 2)
 
 
 def test_blocks_are_all_different_and_small_tables_are_complete_first():
@@ -48,6 +48,7 @@ def test_a_block_has_a_row_for_each_image(attack, network, short):
     assert table["mse"].between(0, 1).all()
     assert set(table["label_right"]) == {1}
     assert (table["mse"] < 1e-6).all() == (attack == "closed form")
+    assert set(table["network"]) == {network}
     assert table["held_out_accuracy"].between(0, 1).all()
 
 
@@ -91,7 +92,7 @@ def test_main_writes_what_it_has_and_goes_on(short, monkeypatch):
     monkeypatch.setattr(trained, "EPOCHS", (0,))
     monkeypatch.setattr(trained, "SEEDS", (0,))
     monkeypatch.setattr(trained, "IMAGES", 1)
-    monkeypatch.setattr(trained, "size_of_block", lambda _: 1)
+    monkeypatch.setattr(trained, "size_of_block", lambda *_: 1)
     monkeypatch.setattr(trained, "PAIRS", (("iDLG", "LeNet, sigmoid"),))
     trained.main("fashion")
     table = pd.read_csv(trained.TABLE)
@@ -114,7 +115,7 @@ def test_attacks_on_features_are_compared_on_the_same_images(monkeypatch):
     pictures = list(rows[0].folder.with_suffix(".pictures").iterdir())
     assert len(pictures) == 2
     monkeypatch.setattr(feature_matching, "ATTACKS", {})
-    feature_matching.main("a network that is not there")
+    feature_matching.main("nothing")
     pd.testing.assert_frame_equal(table, pd.read_csv(feature_matching.TABLE))
 
 
