@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from dlgutils.analytic.sparse_rows import RowSpace
 from dlgutils.types import Shared
@@ -16,8 +15,21 @@ class Classifier(NamedTuple):
     δ is ∂loss/∂logits, where the loss is the mean over the batch.
     """
 
-    weights: Tensor  # (classes, features + 1)
-    gradient: Tensor  # (classes, features + 1): ∂loss/∂weights
+    weights: Tensor  # (classes, features + 1), float64; without bias (classes, features)
+    gradient: Tensor  # the same: ∂loss/∂weights
+    has_bias: bool = True
+
+    @property
+    def linear(self) -> Tensor:
+        """The weights without the bias, (classes, features)."""
+        return self.weights[:, :-1] if self.has_bias else self.weights
+
+    def delta_sum(self, factor: float) -> Tensor | None:
+        """softmax − onehot summed over the batch, (classes,); None without a bias.
+
+        factor: by which the loss multiplies it: one over the batch where the loss is a mean.
+        """
+        return self.gradient[:, -1] / factor if self.has_bias else None
 
     def read(self, rows: RowSpace, w: Tensor) -> tuple[Tensor, Tensor]:
         """The inputs, (batch, features + 1), and labels, (batch,), of the images.
@@ -31,16 +43,6 @@ class Classifier(NamedTuple):
         delta = fit.solution * length
         return inputs, delta.argmin(1)
 
-    def delta(self, inputs: Tensor, y: Tensor) -> Tensor:
-        """δ of the images, (batch, classes).
-
-        inputs: (batch, features + 1). y: (batch,), their labels.
-        """
-        weights = self.weights.to(inputs)
-        probabilities = (inputs @ weights.T).softmax(1)
-        target = one_hot(y, len(weights))
-        return (probabilities - target) / len(y)
-
     def residual(self, inputs: Tensor, delta: Tensor) -> float:
         """‖G − Δᵀ H‖ / ‖G‖: how far these inputs, H, and δ, Δ, are from giving the gradient, G.
 
@@ -50,10 +52,14 @@ class Classifier(NamedTuple):
         return float(missing.norm() / self.gradient.norm())
 
 
-def join_bias(shared: Shared, weight: str, bias: str) -> Classifier:
-    """The classifier whose weight and bias have these names in a round."""
-    joined = []
+def classifier_of(shared: Shared) -> Classifier:
+    """The classifier of a round, in float64, its bias as one more column of its weights."""
+    weight, bias = shared.classifier
+    both = []
     for tensors in (shared.weights, shared.gradient):
-        column = tensors[bias][:, None]
-        joined.append(torch.cat([tensors[weight], column], 1))
-    return Classifier(*joined)
+        joined = tensors[weight].double()
+        if bias:
+            column = tensors[bias].double()[:, None]
+            joined = torch.cat([joined, column], 1)
+        both.append(joined)
+    return Classifier(*both, has_bias=bias is not None)

@@ -69,7 +69,7 @@ def check_reading(shared: Shared, link: Link, reading: Reading) -> Layer:
     rough = Estimate(delta, eps * delta.abs())
     inputs = check(g, rough, Estimate(h, h), eps, has_bias=has_bias, rank=batch)
     z_error = (inputs.inputs.error**2 @ (weight**2).T).sqrt() + eps * (h**2 @ (weight**2).T).sqrt()
-    error = (p * z_error + eps * (p + one_hot(reading.y, len(weight)))) / batch
+    error = (_error_of_softmax(p, z_error) + eps * (p + one_hot(reading.y, len(weight)))) / batch
     scale = (delta * implied).sum() / (implied**2).sum()
     wrong = float((delta - scale * implied).norm())
     if not wrong <= rank_one.SIGNIFICANT * float((scale * error).norm()):
@@ -86,4 +86,13 @@ def check_reading(shared: Shared, link: Link, reading: Reading) -> Layer:
             f"it is left over, where rounding explains {solved.explained:.0e}: noise, or a reading "
             "of another round"
         )
-    return Layer(solved, known)
+    return Layer(inputs._replace(residual=solved.residual), known)
+
+
+# dp_k = p_k (dz_k − Σ_j p_j dz_j), so an image of which the network is sure has small errors.
+def _error_of_softmax(p: Tensor, z_error: Tensor) -> Tensor:
+    """The standard errors of probabilities from those of the logits, (batch, classes) all."""
+    shared = (p * z_error) ** 2
+    others = shared.sum(1, keepdim=True) - shared
+    own = ((1 - p) * z_error) ** 2
+    return p * (own + others).sqrt()

@@ -16,12 +16,15 @@ from torch import Tensor
 
 from dlgutils.analytic.rank_one import SIGNIFICANT
 
-_OPERATIONS = 8  # each number of a gradient comes from some roundings, not one
+_OPERATIONS = 4  # each number of a gradient comes from some roundings, not one
 
 
 def rounding(like: Tensor) -> float:
-    """The standard error, relative to its terms, of a number that was computed in this dtype."""
-    return _OPERATIONS * torch.finfo(like.dtype).eps
+    """The standard error, relative to its terms, of a number that was computed in this dtype.
+
+    What is computed from it here, in double precision, is rounded as well.
+    """
+    return _OPERATIONS * (torch.finfo(like.dtype).eps + torch.finfo(torch.float64).eps)
 
 
 class Estimate(NamedTuple):
@@ -61,9 +64,7 @@ def solve(gradient: Tensor, delta: Estimate, eps: float, *, has_bias: bool) -> S
         eps: the relative error of the numbers of the gradient.
         has_bias: whether that column is there.
     """
-    size = torch.linalg.svdvals(delta.value)
-    floor = SIGNIFICANT * max(float(delta.error.norm()), eps * float(size[0]))
-    rank = int((size > floor).sum())
+    rank = _rank(delta, eps)
     inverse = torch.linalg.pinv(delta.value.T)
     found = inverse @ gradient
     inputs = found[:, :-1] if has_bias else found
@@ -99,3 +100,15 @@ def check(
         return Solved(Estimate(h, error), math.nan, math.nan, rank)
     residual = float(missing.norm()) / length
     return Solved(Estimate(h, error), residual, float(explained) / length, rank)
+
+
+def _rank(delta: Estimate, eps: float) -> int:
+    """The independent rows of Δ: those that errors of their size could not have made dependent.
+
+    Each row is divided by the length of its error, since the δ of an image that the network is sure
+    of is small, and so is its error.
+    """
+    error = delta.error.norm(dim=1, keepdim=True) + eps * delta.value.norm(dim=1, keepdim=True)
+    known = error[:, 0] > 0
+    size = torch.linalg.svdvals(delta.value[known] / error[known])
+    return int((size > SIGNIFICANT).sum())

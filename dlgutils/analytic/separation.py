@@ -1,4 +1,4 @@
-"""Taking the images of a batch apart, by the zeros in what entered the classifier.
+"""Taking the images of a batch apart, from what entered the classifier.
 
 **What is known.** The classifier is z = W h + b, where h are the features of one image after
 dropout. Let δ_i = ∂loss/∂z_i for image i, and Δ the matrix of the rows δ_i, (batch, classes). The
@@ -11,21 +11,22 @@ wᵀ G = [h_i, 1]. So the features of every image are a combination of the rows 
 which one, since any B independent combinations span the same space. Each δ_i sums to zero, so at
 most classes − 1 of them are independent: there must be fewer images than classes.
 
-**The images are the combinations with many zeros.** Dropout of rate p makes a share p of each h_i
-zero. A mixture Σ c_i h_i of k ≥ 2 images is zero where all k were dropped, a share pᵏ, and
-elsewhere only by chance, since features are real numbers. Units that all B images dropped are zero
-in every combination and say nothing. Of the others, one image dropped the share
-(p − pᴮ) / (1 − pᴮ), and a mixture at most (p² − pᴮ) / (1 − pᴮ); `sparse_rows.find_sparse` looks for
-the former. Zeros of ReLUs serve as well (Dimitrov et al. 2024, arXiv:2403.03945); sigmoids without
-dropout have none.
+**By δ.** Each δ_i is (softmax(W h_i + b) − onehot(y_i)) / B: another function of the features. Both
+together determine the combinations; `mixing` writes the equations, and `mixing_search` solves them.
 
-**What is read.** A combination with many zeros is some [h_i, 1] up to its length, and the entry of
-the bias, which must be one, gives the length. With H known, Δᵀ H = G gives the δ_i, and each of
-them is negative only at its label.
+**By zeros.** Dropout of rate p makes a share p of each h_i zero. A mixture Σ c_i h_i of k ≥ 2
+images is zero where all k were dropped, a share pᵏ, and elsewhere only by chance, since features
+are real numbers. Units that all B images dropped are zero in every combination and say nothing. Of
+the others, one image dropped the share (p − pᴮ) / (1 − pᴮ), and a mixture at most
+(p² − pᴮ) / (1 − pᴮ); `sparse_rows.find_sparse` looks for the former. Zeros of ReLUs would serve as
+well (Dimitrov et al. 2024, arXiv:2403.03945), but where nothing is dropped, the δ suffice. With
+zeros to start from, the labels follow: Δᵀ H = G gives the δ_i, each negative only at its label.
 
-**The certificate.** δ_i is also (softmax(W h_i + b) − onehot(y_i)) / B. Computed in this way from
-the features and labels that were read, Δ must give G back to rounding. Mixtures M H do not pass:
-they need the mixtures M⁻ᵀ Δ of the δ, which are not softmax − onehot of M H.
+**The certificate.** Computed from the features and labels that were read, Δ must give G back, to
+the rounding of every row of it. Mixtures M H do not pass: they need the mixtures M⁻ᵀ Δ of the δ,
+which are not softmax − onehot of M H. That certifies the sum; how well each image is determined is
+said by its error bar. Images of one class, of which the network thinks nearly the same, have nearly
+the same δ, and lose digits in telling them apart.
 """
 
 import math
@@ -34,13 +35,15 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from dlgutils import models
-from dlgutils.analytic.classifier import join_bias
+from dlgutils.analytic import mixing_search, reasons
+from dlgutils.analytic.classifier import Classifier, classifier_of
 from dlgutils.analytic.masks import Reading, linear_after
+from dlgutils.analytic.mixing_search import Found
 from dlgutils.analytic.sparse_rows import RowSpace, find_sparse, row_space
 from dlgutils.federated import checks
 from dlgutils.types import Shared
 
-_ZEROS_OF_RELUS = 0.25  # the share of zeros looked for without dropout
+_TOLD_APART = 0.1  # the largest error of features, relative to their length
 
 
 class Separation(NamedTuple):
@@ -48,57 +51,112 @@ class Separation(NamedTuple):
 
     reading: Reading | None  # only with a certificate; its images come in no particular order
     n_found: int  # images whose features were told apart
-    residual: float  # ‖G − Δᵀ H‖ / ‖G‖ with Δ recomputed; nan if not all images were found
+    residual: float  # ‖G − Δᵀ H‖ / ‖G‖ with Δ recomputed; nan if nothing was found
     reason: str  # why there is no reading; empty if there is one
+    error: Tensor | None = None  # (batch,): error bars of the features, relative to their length
 
 
-def separate(model: nn.Module, shared: Shared) -> Separation:
+def separate(model: nn.Module, shared: Shared, *, y: Tensor | None = None) -> Separation:
     """Labels, features and dropout masks of every image of a batch, from the last layer's gradient.
 
     The reading is that of `masks.read` for several images, with the mask of the dropout layer
     before the classifier alone; the order of the images is arbitrary. It comes with a certificate:
-    put through the classifier, its features and labels give the shared gradient back, to a relative
-    residual below 100 eps of the dtype. Without one, `reading` is None and `reason` says why.
+    put through the classifier, its features and labels give the shared gradient back, each row of
+    it to rounding. And it comes with error bars: the features of image i are off by about
+    `error[i]` of their length. Without a certificate, or where an error bar is above 0.1, `reading`
+    is None and `reason` says why.
 
-    Features are exact up to rounding times the condition of the δ, which is large for images of
-    equal labels. Masks equal the client's except at units that were zero to rounding anyway. There
-    must be fewer images than classes, and zeros: dropout's, or those of ReLUs. The same input gives
-    the same output.
+    There must be fewer images than classes. Up to half as many as classes nearly every batch comes
+    apart, without dropout too; beyond that, often only with the help of dropout's zeros. The loss
+    is the mean of the cross-entropy over the batch, or its sum. Masks equal the client's except at
+    units that were zero to rounding anyway. The same input gives the same output.
 
-    Raises ValueError for a single image, a gradient of another model, and a classifier that is not
-    linear or has no bias.
+    y: the labels, (batch,), where they are known; otherwise they are found as well.
+
+    Raises ValueError for a single image, a gradient of another model, a classifier that is not
+    linear, labels of another number, and labels to be found for a classifier without bias.
     """
     checks.check(model, shared)
     batch = shared.x_shape[0]
+    _check_labels(shared, batch, y)
+    classifier = classifier_of(shared)
+    rank, rows = row_space(classifier.gradient, batch, shared.like.dtype)
+    if rank != batch:
+        return Separation(None, 0, math.nan, reasons.wrong_rank(rank, batch, shared.classes))
+    name, rate = _dropout_before(model, shared, shared.classifier[0])
+    found = _by_zeros(classifier, rows, rate) if rate and classifier.has_bias else None
+    if found is None or not found.certain:
+        found = _by_delta(classifier, batch, y, rows.eps)
+    if found is None:
+        return Separation(None, 0, math.nan, reasons.impossible(batch))
+    residual = classifier.residual(found.inputs, found.delta)
+    told_apart = int((found.error <= _TOLD_APART).sum())
+    if not found.certain:
+        reason = reasons.no_certificate(residual, batch, shared.classes)
+        return Separation(None, 0, residual, reason)
+    if told_apart < batch:
+        reason = reasons.too_alike(told_apart, batch, found)
+        return Separation(None, told_apart, residual, reason, found.error.to(shared.like))
+    reading = _reading(shared, found, rows, name, rate)
+    return Separation(reading, batch, residual, "", found.error.to(shared.like))
+
+
+def _check_labels(shared: Shared, batch: int, y: Tensor | None) -> None:
+    """Raises ValueError for a single image, and for labels that are missing or not one for each."""
     if batch == 1:
         raise ValueError("a batch of one needs no separation; use masks.read")
     weight, bias = shared.classifier
-    if bias is None:
+    if y is None and bias is None:
         raise ValueError(
-            f"{weight} has no bias, and only the gradient of a bias shows how long each δ is; "
-            "ask for one image a round and use masks.read"
+            f"{weight} has no bias, whose gradient says how many images of each class there are; "
+            "pass the labels, y=, or ask for one image a round and use masks.read"
         )
-    classifier = join_bias(shared, weight, bias)
-    rank, rows = row_space(classifier.gradient, batch)
-    if rank != batch:
-        return Separation(None, 0, math.nan, _wrong_rank(rank, batch, shared.classes))
-    name, rate = _dropout_before(model, shared, weight)
-    w = _find_images(rows, rate or _ZEROS_OF_RELUS)
-    found = len(w)
-    if found < batch:
-        return Separation(None, found, math.nan, _too_few_zeros(found, batch, rate))
+    if y is not None and y.shape != (batch,):
+        raise ValueError(
+            f"there are {batch} images, hence labels of shape ({batch},), got {tuple(y.shape)}"
+        )
+
+
+def _by_zeros(classifier: Classifier, rows: RowSpace, rate: float) -> Found | None:
+    """The batch by the zeros of dropout; None if too few images have as many as its rate makes."""
+    batch = len(rows.basis)
+    w = _find_images(rows, rate)
+    if len(w) < batch:
+        return None
     inputs, y = classifier.read(rows, w)
-    delta = classifier.delta(inputs, y)
-    residual = classifier.residual(inputs, delta)
-    if not residual <= 100 * rows.eps:
-        return Separation(None, 0, residual, _another_gradient(residual, batch))
-    features = inputs[:, :-1].to(shared.like)
+    return mixing_search.near(classifier, inputs, y, 1 / batch, rows.eps)
+
+
+def _by_delta(classifier: Classifier, batch: int, y: Tensor | None, eps: float) -> Found | None:
+    """The batch by its δ; the loss is taken as a mean, then as a sum, where that is possible.
+
+    None: neither can be.
+    """
+    best = None
+    for factor in (1 / batch, 1.0):
+        if not mixing_search.possible(classifier, batch, factor):
+            continue
+        found = mixing_search.search(classifier, batch, factor, y, eps)
+        if best is None or found.misfit < best.misfit:
+            best = found
+        if best.certain:
+            break
+    return best
+
+
+def _reading(shared: Shared, found: Found, rows: RowSpace, name: str, rate: float) -> Reading:
+    """The reading of a batch that is certain; units that are zero to their error were dropped."""
+    inputs = found.inputs
     masks = {}
     if name:
-        kept = (features != 0).to(features)
+        zeros = rows.zeros_of(inputs, found.error)
+        inputs = inputs.masked_fill(zeros, 0)
+    if shared.classifier[1]:
+        inputs = inputs[:, :-1]
+    if name:
+        kept = (inputs != 0).to(shared.like)
         masks[name] = kept / (1 - rate)
-    reading = Reading(y, delta.to(features), features, masks)
-    return Separation(reading, batch, residual, "")
+    return Reading(found.y, found.delta.to(shared.like), inputs.to(shared.like), masks)
 
 
 def _dropout_before(model: nn.Module, shared: Shared, weight: str) -> tuple[str, float]:
@@ -117,40 +175,3 @@ def _find_images(rows: RowSpace, rate: float) -> Tensor:
     seen[-1] = False  # the column of the bias has no zeros
     of_the_others = (rate - by_all) / (1 - by_all)
     return find_sparse(rows.select(seen), of_the_others)
-
-
-def _wrong_rank(rank: int, batch: int, classes: int) -> str:
-    """The reason if the rank of the gradient is not the number of images."""
-    if rank > batch:
-        return (
-            f"the gradient has rank {rank}, that of {batch} images has at most {batch}: noise, "
-            "or the loss is not a mean over the batch"
-        )
-    if batch >= classes:
-        return (
-            f"{batch} images have {batch} δ, but with {classes} classes only {classes - 1} of "
-            "them can be independent"
-        )
-    return (
-        f"only {rank} of the {batch} δ are independent to rounding: an image came twice, or is "
-        "already classified too well to leave a trace"
-    )
-
-
-def _too_few_zeros(found: int, batch: int, rate: float) -> str:
-    """The reason if the search found too few images; rate: of dropout, 0 without it."""
-    zeros = "zeros, and there is no dropout to make them"
-    if rate:
-        zeros = f"as many zeros as dropout of {rate:g} makes"
-    return (
-        f"{found} of {batch} images were told apart: "
-        f"no other combinations of the gradient's rows were found with {zeros}"
-    )
-
-
-def _another_gradient(residual: float, batch: int) -> str:
-    """The reason if what was read does not give the gradient back."""
-    return (
-        f"{batch} vectors with many zeros were found, but as features they yield another gradient "
-        f"(relative residual {residual:.0e}): chance, noise, another loss or other weights"
-    )

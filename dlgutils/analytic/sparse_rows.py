@@ -59,6 +59,16 @@ class RowSpace(NamedTuple):
         size = (w @ self.basis).abs()
         return size <= tolerance * self.rounding(w)
 
+    def zeros_of(self, x: Tensor, error: Tensor) -> Tensor:
+        """Which entries of combinations x, (k, columns), are zero to their errors: bool.
+
+        error: (k,), of the coefficients of each, relative to their length.
+        """
+        columns = self.basis.shape[1]
+        length = x.norm(dim=1, keepdim=True) / math.sqrt(columns)
+        of_coefficients = error[:, None] * self.basis.norm(dim=0)
+        return x.abs() <= length * (of_coefficients + WORK_EPS)
+
     def smallest(self, columns: Tensor) -> Tensor:
         """The w of length one for which w @ basis is shortest in these columns: (rank,).
 
@@ -69,14 +79,13 @@ class RowSpace(NamedTuple):
         return squares.eigenvectors[:, 0]
 
 
-def row_space(matrix: Tensor, rank: int) -> tuple[int, RowSpace]:
+def row_space(matrix: Tensor, rank: int, dtype: torch.dtype) -> tuple[int, RowSpace]:
     """The rank of a matrix to rounding, and its row space cut to the `rank` strongest directions.
 
-    matrix: (rows, columns). The rank counts the singular values above 32 ε of the largest, where ε
-    is the relative error of the matrix's dtype.
+    matrix: (rows, columns), float64. dtype: in which it was computed. The rank counts the singular
+    values above 32 ε of the largest, where ε is the relative error of that dtype.
     """
-    eps = max(torch.finfo(matrix.dtype).eps, WORK_EPS)
-    matrix = matrix.double()
+    eps = max(torch.finfo(dtype).eps, WORK_EPS)
     _, s, v = torch.linalg.svd(matrix, full_matrices=False)
     counts = s > 32 * eps * s[0]
     scale = math.sqrt(matrix.shape[1])

@@ -28,6 +28,8 @@ class Film(Widget):
     frames = synced(List())
     # [scene][frame]: how many evaluations came before the picture
     evaluations = synced(List())
+    # what is counted there, if not evaluations
+    unit = synced(Unicode("evaluations"))
     # what the curve shows: "RMSE" or "matching loss"
     measure = synced(Unicode())
     # [scene][frame]: that number; None where there is none that is finite

@@ -1,6 +1,7 @@
 """The closed form undoes `share` up to rounding, marks guesses, and refuses what it cannot read."""
 
 from collections import OrderedDict
+from dataclasses import replace
 
 import pytest
 import torch
@@ -167,6 +168,44 @@ def test_recover_doubts_the_layers_below_an_underdetermined_one():
     assert image.residual < 10
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("activation", [nn.Identity, nn.Sigmoid, nn.Tanh, nn.ELU, nn.Softplus])
+def test_recover_inverts_average_pooling(activation, dtype):
+    body = nn.Conv2d(1, 8, 3, padding=1), activation(), nn.AvgPool2d(2), nn.Flatten()
+    model = nn.Sequential(*body, nn.Linear(128, 4))
+    model, batch, shared, _ = round_of(model, (1, 8, 8), dtype=dtype)
+    found = closed_form.recover(model, shared)
+    assert found.determined
+    assert mse(found, batch) < (1e-8 if dtype == torch.float32 else 1e-24)
+    assert found.residual < 100 * torch.finfo(dtype).eps
+
+
+@pytest.mark.slow  # two pooled convolutions of several Newton steps each: ten seconds
+def test_recover_inverts_average_pooling_between_convolutions():
+    """Like a LeNet-5; the windows of the second pool overlap, and it comes before its activation.
+
+    Three colours, no bias in the first convolution.
+    """
+    first = nn.Conv2d(3, 12, 5, padding=2, bias=False), nn.Sigmoid(), nn.AvgPool2d(2)
+    second = nn.Conv2d(12, 12, 5, padding=2), nn.AvgPool2d(3, 2, padding=1), nn.Tanh()
+    model = nn.Sequential(*first, *second, nn.Flatten(), nn.Linear(192, 4))
+    model, batch, shared, _ = round_of(model, (3, 16, 16), x=small_photo("cat"))
+    found = closed_form.recover(model, shared)
+    assert [layer.name for layer in found.layers] == ["7", "3", "0"]
+    assert found.determined
+    assert mse(found, batch) < 1e-12
+
+
+def test_residual_marks_a_wrong_answer():
+    """Here 292 equations, not linear in 256 unknowns, have a minimum beside the right one."""
+    model = chain(nn.Conv2d(1, 4, 3, padding=1), nn.Tanh(), nn.AvgPool2d(2), nn.Flatten())
+    model, batch, shared, _ = round_of(model, (1, 16, 16), dtype=torch.float32)
+    found = closed_form.recover(model, shared)
+    assert mse(found, batch) > 1e-3
+    assert found.residual > 1e-3
+    assert found.layers[-1].residual > 1000
+
+
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_recover_inverts_relu(dropout):
     """At this size the active units are enough; the seeds are chosen.
@@ -236,6 +275,14 @@ def test_recover_refuses_a_batch(tiny):
         closed_form.recover(model, shared)
 
 
+def test_recover_refuses_a_part_of_a_gradient(tiny):
+    model, _, shared, _ = tiny()
+    *_, weight, bias = shared.gradient
+    head = {name: shared.gradient[name] for name in (weight, bias)}
+    with pytest.raises(ValueError, match=r"body\.0\.bias"):
+        closed_form.recover(model, replace(shared, gradient=head))
+
+
 def test_recover_refuses_a_gradient_of_another_model(tiny):
     with pytest.raises(ValueError, match=r"the weights of another model"):
         closed_form.recover(models.lenet((1, 8, 8), 5).double(), tiny().shared)
@@ -258,7 +305,11 @@ class Functional(nn.Module):
     [
         (
             chain(nn.Conv2d(1, 4, 3, padding=1), nn.MaxPool2d(2), nn.Flatten()),
-            r"step1 is MaxPool2d.*which .* cannot invert",
+            r"step1 is MaxPool2d.*cannot invert.*attacks\.features",
+        ),
+        (
+            chain(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten()),
+            r"step2 averages the output of something else.*Sigmoid, Tanh, ELU, Softplus",
         ),
         (chain(nn.Conv2d(1, 4, 3, 2, 1), nn.GELU(), nn.Flatten()), r"step1 is GELU"),
         (
@@ -273,7 +324,15 @@ class Functional(nn.Module):
         (Functional(lambda z: z.mT), r"fc does not get what left the module before it"),
         (Functional(lambda z: z + 1), r"fc does not get what left the module before it"),
     ],
-    ids=["pooling", "not invertible", "padding", "function", "transposed", "shifted"],
+    ids=[
+        "max-pooling",
+        "average of ReLUs",
+        "not invertible",
+        "padding",
+        "function",
+        "transposed",
+        "shifted",
+    ],
 )
 def test_recover_refuses_a_model_that_is_not_a_chain(model, message):
     model, _, shared, _ = round_of(model, (1, 16, 16))

@@ -8,6 +8,7 @@ import torch
 from playwright.sync_api import expect
 
 from dlgutils import data, widgets
+from dlgutils.widgets.epochs import by_epoch
 from tests.browser.stage import cursor, point, shown
 
 CAT = data.photos("cat")
@@ -126,3 +127,13 @@ def test_film_shows_a_single_picture_without_any_evaluation(stage, result, truth
     page = stage(widgets.film(only, truth))
     expect(page.locator("[aria-live]")).to_contain_text("iDLG, 0 evaluations")
     assert cursor(page) == 0
+
+
+def test_film_of_epochs_counts_epochs(stage):
+    pictures = {"search": torch.zeros(2, 3, 32, 32), "mean image": torch.full_like(CAT.x, 0.5)}
+    epochs = {"search": (0, 30), "mean image": (0,)}
+    page = stage(by_epoch(pictures, epochs, CAT.x[0]))
+    curve = page.get_by_role("img", name="the cursor is at 30 epochs")
+    expect(curve.get_by_text("epochs (square-root scale)", exact=True)).to_be_visible()
+    page.get_by_label("attack").select_option("mean image")
+    expect(page.locator("[aria-live]")).to_contain_text("mean image, 0 epochs, RMSE")

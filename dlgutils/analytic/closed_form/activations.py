@@ -40,6 +40,12 @@ def inverse(module: nn.Module, value: Tensor, error: Tensor) -> Tensor:
 
 
 def derivative(module: nn.Module, z: Tensor) -> Tensor:
-    """The derivative of an activation at z, (n,)."""
+    """The derivative of an activation at z, of the shape of z."""
     _, pull_back = torch.func.vjp(module, z)
+    return pull_back(torch.ones_like(z))[0]
+
+
+def curvature(module: nn.Module, z: Tensor) -> Tensor:
+    """The second derivative of an activation at z, of the shape of z."""
+    _, pull_back = torch.func.vjp(lambda z: derivative(module, z), z)
     return pull_back(torch.ones_like(z))[0]

@@ -12,9 +12,10 @@ def residual(model: nn.Module, shared: Shared, x: Tensor, y: Tensor, masks: Tens
     """The largest relative distance ‖g′ − g‖/‖g‖ of a tensor g′ recomputed from an answer.
 
     Tensors of the gradient that are zero everywhere are left out. This is a check of the whole
-    answer: rounding alone leaves about 1e-6 in single precision, and noise of standard deviation σ
-    about σ√n/‖g‖ of a tensor of n numbers. An answer that leaves much more is wrong. One that
-    leaves no more may still be one of many: see `Solution.determined`.
+    answer. An exact one leaves its rounding, 1e-6 in single precision, or noise: a standard
+    deviation of σ leaves about σ√n/‖g‖ of a tensor of n numbers. The walk from layer to layer makes
+    rounding larger; on trained networks right answers leave up to 2e-3, and wrong ones 0.1 and
+    more. An answer that leaves little may still be one of many: see `Solution.determined`.
 
     Args:
         model: in float64, with the weights of the round.

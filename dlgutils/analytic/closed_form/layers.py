@@ -10,45 +10,12 @@ import math
 import torch
 from torch import Tensor, nn
 
-from dlgutils import models
 from dlgutils.analytic.closed_form import activations
 from dlgutils.analytic.closed_form.equations import equations_of
-from dlgutils.analytic.closed_form.prior import activation_prior, image_prior
+from dlgutils.analytic.closed_form.prior import prior_of
 from dlgutils.analytic.closed_form.records import Layer, Measured, Message, Step
 from dlgutils.analytic.closed_form.solver import solve
 from dlgutils.analytic.rank_one import linear_input
-
-_PASSED = (nn.Identity, nn.Flatten, nn.Unflatten, nn.Dropout)
-"""Modules that leave every number as it is; `checks.check` refuses an active `nn.Dropout`."""
-
-
-def is_idle(module: nn.Module) -> bool:
-    """Whether the module leaves every number as it is."""
-    if isinstance(module, models.Dropout):
-        return module.p == 0
-    return isinstance(module, _PASSED)
-
-
-def check_invertible(name: str, module: nn.Module) -> None:
-    """Raises ValueError for a module that cannot be inverted; name: what the model calls it."""
-    if not _is_invertible(module):
-        known = ", ".join(activation.__name__ for activation in activations.INVERTIBLE)
-        raise ValueError(
-            f"{name} is {module}, which closed_form cannot invert; it takes nn.Conv2d (one group, "
-            f"padded with zeros), nn.Linear, Dropout and {known}: attack this model with "
-            "attacks.idlg"
-        )
-
-
-def _is_invertible(module: nn.Module) -> bool:
-    if isinstance(module, nn.Conv2d):
-        zeros = module.padding_mode == "zeros" and not isinstance(module.padding, str)
-        return zeros and module.groups == 1
-    if type(module) is nn.LeakyReLU:
-        return module.negative_slope > 0
-    if type(module) in activations.INVERTIBLE:
-        return True
-    return is_idle(module) or isinstance(module, (nn.Linear, models.Dropout))
 
 
 # The gradient is G = δ uᵀ, and u = δᵀG / δᵀδ. Let noise change G by E and δ by e, all entries of
@@ -165,15 +132,12 @@ def invert_convolution(
 
     Args:
         step: the convolution.
-        below: the module that u left; None: u is the image.
+        below: the activation that u left; None: u is the image.
         measured: the shared gradient.
         above: what is known about the output of the convolution.
     """
     equations = equations_of(step, measured, above)
-    if below is None:
-        prior = image_prior(equations.z, step.shape)
-    else:
-        prior = activation_prior(below, above.value, equations.unknowns)
+    prior = prior_of(below, above.value, step.shape)
     positive = isinstance(below, nn.ReLU)
     estimate = solve(equations, prior, positive=positive)
     layer = Layer(

@@ -23,6 +23,19 @@ class Prior(NamedTuple):
         return self.precision @ (u - self.mean)
 
 
+def prior_of(below: nn.Module | None, outputs: Tensor, shape: tuple[int, int, int]) -> Prior:
+    """The prior of what enters a convolution: an image, or what left an activation.
+
+    Args:
+        below: the activation that it left; None: it is the image.
+        outputs: what left the convolution, in the wanted dtype and device.
+        shape: (channels, height, width) of what enters it.
+    """
+    if below is None:
+        return image_prior(outputs, shape)
+    return activation_prior(below, outputs, math.prod(shape))
+
+
 # Photographs are white noise in `coordinates.whitened`: with T the map to those coordinates, T(u −
 # ½) is N(0, contrast), so the precision of u is TᵀT/contrast. T first mixes the channels and then
 # the pixels, independently of one another: it is a Kronecker product, and so is TᵀT. The factors

@@ -37,7 +37,10 @@ class Solution:
 
     @property
     def determined(self) -> bool:
-        """Whether every layer was determined; otherwise part of the image is the prior's guess."""
+        """Whether every layer was determined; otherwise part of the image is the prior's guess.
+
+        It counts equations, and takes them for right: whether the answer is, shows `residual`.
+        """
         return all(layer.determined for layer in self.layers)
 
     def __str__(self) -> str:

@@ -11,9 +11,9 @@ the image. That is the recursion of R-GAP (Zhu & Blaschko 2021, arXiv:2010.07733
 things are added. Dropout before a linear layer does not stop it: the mask is read (`masks.read`),
 and the equations of dropped units are left out. Every number carries the size of its error, from
 rounding or from noise, so that an equation counts for as much as it is worth: a sigmoid saturated
-at 1 − 10⁻⁷ says almost nothing about its pre-activation. And a prior, weak beside good equations,
-fills in what they do not determine: hidden units lie in the range of their activation, and
-photographs are white noise in `coordinates.whitened`.
+at 1 − 10⁻⁷ says almost nothing about its pre-activation, one at 10⁻⁷ all that the client kept. And
+a prior, weak beside good equations, fills in what they do not determine: hidden units lie in the
+range of their activation, and photographs are white noise in `coordinates.whitened`.
 """
 
 import torch
@@ -29,6 +29,7 @@ from dlgutils.analytic.closed_form.layers import (
     invert_dropout,
     invert_linear,
 )
+from dlgutils.analytic.closed_form.pooled import invert_pooled
 from dlgutils.analytic.closed_form.records import Layer, Measured, Message, Solution, Step
 from dlgutils.federated import checks
 from dlgutils.types import Shared, Tensors
@@ -37,17 +38,23 @@ from dlgutils.types import Shared, Tensors
 def recover(model: nn.Module, shared: Shared, *, noise: float = 0.0) -> Solution:
     """The image, label and masks of one round by linear algebra in float64: a `Solution`.
 
-    Look at `determined` before the image: with ReLU, noise, or few channels, part of it is the
-    prior's guess. (That a ReLU leaves nothing negative is used where its equations do not suffice,
-    and not counted as an equation.) A convolution of n unknowns takes about 50 n² bytes and n³/3
-    multiplications, and where a ReLU below it leaves it underdetermined some twenty times as many:
-    n = 3 072 for the LeNet and 32×32 colour pixels.
+    Look at `residual` and `determined` before the image. A residual far above rounding or noise
+    marks a wrong answer. And where the answer is not determined, there may be others: with ReLU,
+    noise, saturated units or few channels, part of the image is the prior's guess. (That a ReLU
+    leaves nothing negative is used where its equations do not suffice, and not counted as an
+    equation.) A convolution of n unknowns takes about 50 n² bytes and n³/3 multiplications, and
+    where a ReLU below it leaves it underdetermined some twenty times as many: n = 3 072 for the
+    LeNet and 32×32 colour pixels.
 
     model: a chain of `nn.Conv2d`, `nn.Linear`, activations (Sigmoid, Tanh, LeakyReLU, ELU,
     Softplus, ReLU), and `Dropout` before linear layers, that ends with the classifier. Layers may
-    lack a bias.
+    lack a bias. `nn.AvgPool2d` may come after a convolution, or after its Sigmoid, Tanh, ELU or
+    Softplus; it costs several solutions instead of one.
     noise: the standard deviation of noise in every number of the gradient. Rounding is always taken
     into account.
+
+    It ends at `nn.MaxPool2d`, at the average of ReLUs, and at batches, whose images share one sum
+    of gradients: `attacks.features` takes these.
 
     Raises ValueError for several images, for a partial update, for a gradient of another model,
     with noise that was not announced, or zero for a whole linear layer, for a model that is not
@@ -89,9 +96,11 @@ def _descend(
             case nn.Linear():
                 layer, message = invert_linear(step, measured, message)
                 layers.append(layer)
+            case nn.Sequential():
+                layer, message = invert_pooled(step, _below(steps, k), measured, message)
+                layers.append(layer)
             case nn.Conv2d():
-                below = steps[k - 1].module if k else None
-                layer, message = invert_convolution(step, below, measured, message)
+                layer, message = invert_convolution(step, _below(steps, k), measured, message)
                 layers.append(layer)
             case models.Dropout():
                 mask = drawn[f"{step.name}.mask"][0].double()
@@ -99,3 +108,11 @@ def _descend(
             case _:
                 message = invert_activation(step, message)
     return tuple(layers), message
+
+
+def _below(steps: list[Step], k: int) -> nn.Module | None:
+    """The module whose range step k gets; None: it gets the image. The mean of a range is in it."""
+    if k == 0:
+        return None
+    module = steps[k - 1].module
+    return module[-2] if isinstance(module, nn.Sequential) else module

@@ -52,17 +52,28 @@ def solve(equations: Equations, prior: Prior, *, positive: bool) -> Estimate:
     normal = equations.normal_matrix()
     factorised = factorise(normal, prior)
     u = iterative_refinement(equations, prior, factorised)
+    found = describe(u, normal, prior, factorised)
+    if positive and math.isinf(found.condition):
+        u, factor = nonnegative(equations, prior, factorised.matrix, u)
+        samples = posterior_samples(prior, factorised._replace(factor=factor))
+        return found._replace(u=u, error=_standard_error(samples))
+    return found
+
+
+def describe(u: Tensor, normal: Tensor, prior: Prior, factorised: Factorised) -> Estimate:
+    """The minimum u of squared error and prior, with its errors, rank and condition.
+
+    Args:
+        u: (n,).
+        normal: (n, n), of the equations.
+        prior: of u.
+        factorised: of both.
+    """
     samples = posterior_samples(prior, factorised)
-    unknowns = equations.unknowns
     if _estimate_guessed(prior, samples) < 0.5:
         ratio = condition(normal, factorised, samples)
-        return Estimate(u, _standard_error(samples), unknowns, ratio)
-    guessed = _count_guessed(prior, factorised)
-    if positive:
-        u, factor = nonnegative(equations, prior, factorised.matrix, u)
-        factorised = factorised._replace(factor=factor)
-        samples = posterior_samples(prior, factorised)
-    rank = unknowns - round(guessed)
+        return Estimate(u, _standard_error(samples), len(u), ratio)
+    rank = len(u) - round(_count_guessed(prior, factorised))
     return Estimate(u, _standard_error(samples), rank, math.inf)
 
 

@@ -1,4 +1,5 @@
-// The curve of a search: the error of its pictures over the evaluations, with a cursor.
+// The curve of a film: the error of its pictures over the evaluations, or another unit, with a
+// cursor.
 
 import { svg } from "./controls.js";
 
@@ -74,22 +75,22 @@ function line(points) {
 
 const label = (words, x, y, dy, anchor) => svg("text", { x, y, dy, "text-anchor": anchor }, words);
 
-function axisLabels(x, y, title) {
+function axisLabels(x, y, title, unit) {
   return [
     ...x.ticks.map(([value, words]) => label(words, `${x.at(value)}%`, "100%", "1.3em", "middle")),
     ...y.ticks.map(([value, words]) =>
       label(words, "-6", `${100 - y.at(value)}%`, "0.35em", "end"),
     ),
     label(title, "0", "-10", "0", "start"),
-    label("evaluations (square-root scale)", "100%", "100%", "2.7em", "end"),
+    label(`${unit} (square-root scale)`, "100%", "100%", "2.7em", "end"),
   ];
 }
 
 // The curve in words, with the cursor at frame k of a scene.
-function describe({ evaluations, errors, measure }, scene, k) {
+function describe({ evaluations, unit, errors, measure }, scene, k) {
   const at = (frame) => {
     const error = errors[scene][frame];
-    return `${evaluations[scene][frame]} evaluations: ${error === null ? "none" : short(error)}`;
+    return `${evaluations[scene][frame]} ${unit}: ${error === null ? "none" : short(error)}`;
   };
   const last = errors[scene].length - 1;
   const others = errors.length - 1;
@@ -114,7 +115,7 @@ function followPointer(plot, ask) {
 }
 
 // The plot without its cursor: the axes, and a line for each scene through its points.
-function plotOf({ evaluations, errors, measure }) {
+function plotOf({ evaluations, unit, errors, measure }) {
   const [scale, remark] = SCALES[measure];
   const x = squareRoot(Math.max(1, ...evaluations.flat()));
   const y = scale(errors);
@@ -124,7 +125,7 @@ function plotOf({ evaluations, errors, measure }) {
   });
   const lines = points.map(line);
   const ground = svg("rect", { width: "100%", height: "100%" });
-  const labels = axisLabels(x, y, measure + remark);
+  const labels = axisLabels(x, y, measure + remark, unit);
   const look = { class: "dlg-curve", role: "img" };
   return { points, lines, plot: svg("svg", look, ground, ...labels, ...lines) };
 }

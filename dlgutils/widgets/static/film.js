@@ -86,7 +86,7 @@ function player(model, root, button, stopped) {
 
 // The curve of the film; a pointer on it stops the film and moves it.
 function filmCurve(model, pause) {
-  const names = ["evaluations", "errors", "measure"];
+  const names = ["evaluations", "unit", "errors", "measure"];
   const shown = Object.fromEntries(names.map((name) => [name, model.get(name)]));
   return curve(shown, (frame) => {
     pause();

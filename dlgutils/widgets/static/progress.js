@@ -115,7 +115,8 @@ export class SearchFilm {
     const finite = (error) => (Number.isFinite(error) ? error : null);
     const errors = this.frames.map(({ error }) => finite(error));
     const evaluations = this.frames.map(({ evaluation }) => evaluation);
-    const shown = { evaluations: [evaluations], errors: [errors], measure: "RMSE" };
+    const axes = { unit: "evaluations", measure: "RMSE" };
+    const shown = { evaluations: [evaluations], errors: [errors], ...axes };
     const { plot, draw } = curve(shown, (k) => this.isGoing || this.moveTo(k));
     this.moveCursor = (k) => draw(0, k);
     this.moveCursor(this.frames.length - 1);

@@ -1,0 +1,67 @@
+"""How many images of each class a batch holds, from the bias gradient of the classifier.
+
+The mean over the batch of δ = softmax − onehot is ∂loss/∂b. So with B images, n_k of them of class
+k, and P_k the sum over the batch of the probabilities of class k,
+
+    n_k = P_k − B ∂loss/∂b_k.
+
+Two things follow. P_k is not negative, so n_k ≥ −B ∂loss/∂b_k: a lower bound that needs nothing
+else, and that is exact for every class with P_k < 1, as a network that is sure of its answers has
+them. And a network that has not been trained gives nearly the same probabilities to every image:
+those of its bias alone stand for P_k / B, and n_k follows by rounding.
+
+Sources: Wainakh et al. 2022, arXiv:2105.09369 (LLG); Ma et al. 2023 (iLRG), who go further.
+"""
+
+import torch
+from torch import Generator, Tensor
+
+_ROUNDING = 1e-4  # of an image: a bound that is exceeded by less does not count
+
+
+def lower_bounds(delta_sum: Tensor) -> Tensor:
+    """The least number of images of each class, (classes,), int64: ⌈−Σδ⌉, at least 0.
+
+    delta_sum: (classes,), δ summed over the batch; B ∂loss/∂b where the loss is a mean.
+    """
+    least = (-delta_sum - _ROUNDING).ceil()
+    return least.clamp(min=0).long()
+
+
+def of_untrained(delta_sum: Tensor, bias: Tensor, batch: int) -> Tensor:
+    """The counts, (classes,), int64, if all images have the probabilities softmax(bias).
+
+    delta_sum: (classes,), as in `lower_bounds`. bias: (classes,), of the classifier. Beginning
+    with the lower bounds, images are added where most are missing, until there are enough.
+    """
+    expected = batch * bias.softmax(0) - delta_sum
+    counts = lower_bounds(delta_sum)
+    for _ in range(batch - int(counts.sum())):
+        largest = (expected - counts).argmax()
+        counts[largest] += 1
+    return counts
+
+
+def draw(delta_sum: Tensor, batch: int, n: int, generator: Generator) -> Tensor:
+    """Labels that the lower bounds allow, (n, batch), int64, each row in ascending order.
+
+    What the bounds leave open is drawn: half of the time from the classes that are there, since an
+    image of a class hides another one of it, and half from all.
+
+    Args:
+        delta_sum: (classes,), as in `lower_bounds`.
+        batch: the number of images.
+        n: how many draws.
+        generator: on the CPU.
+    """
+    least = lower_bounds(delta_sum).cpu()
+    classes = len(least)
+    missing = batch - int(least.sum())
+    present = torch.arange(classes).repeat_interleave(least)
+    if missing <= 0:
+        return present[:batch].expand(n, -1)
+    there = (least > 0).double()
+    weights = there / there.sum().clamp(min=1) + 1 / classes
+    more = torch.multinomial(weights, n * missing, replacement=True, generator=generator)
+    rows = torch.cat([present.expand(n, -1), more.view(n, missing)], 1)
+    return rows.sort(1).values

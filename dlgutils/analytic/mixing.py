@@ -1,0 +1,148 @@
+"""Taking a batch apart by the residual of its own δ: Levenberg–Marquardt on the mixing matrix.
+
+The gradient of a linear classifier is G = Δᵀ [H, 1], with a row [h, 1] and a row of Δ for each
+image. The rows of G span what the rows of [H, 1] span: [H, 1] = M R, with R from a singular value
+decomposition and M an unknown matrix, images × images. Δ is not free either: it is
+(softmax(H Wᵀ + b) − onehot(y)) / B, so it follows from M too. What remains is
+
+    Δ(M)ᵀ M = C,    M r = 1,
+
+where C = G Rᵀ, and r is the column of R that belongs to the bias. For B images and K classes these
+are B·K equations for B² unknowns (one class says nothing new, since every δ sums to zero). With
+fewer images than classes the images are determined, whether or not any of their features are zero.
+
+Each row of G is divided by its length, since rounding is relative: G below is meant that way.
+Source of the idea that the δ undo the mixing: Eloul et al. 2022, arXiv:2204.12495.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+_STEPS = 60
+_EDGE = 1e-14  # of the damping, relative to the largest entry of the diagonal
+
+
+class System(NamedTuple):
+    """The equations of one round."""
+
+    scale: Tensor  # (classes,): what the rows of G are multiplied by, over the number of images
+    row_scale: Tensor  # (classes,): what the rows of G are multiplied by
+    basis: Tensor  # R, (images, features + 1): orthonormal rows
+    singular_values: Tensor  # (images,): of the scaled gradient
+    target: Tensor  # C, (classes, images): the scaled gradient times Rᵀ
+    logits: Tensor  # (images, classes): R without its last column, times the weights
+    bias: Tensor  # (classes,); zeros for a classifier without one
+    ones: Tensor | None  # r, (images,); None for a classifier without bias
+    ones_weight: Tensor | float = 1.0  # (images,): of each equation of M r = 1
+
+    @property
+    def images(self) -> int:
+        """How many images left a trace."""
+        return len(self.basis)
+
+    def probabilities(self, m: Tensor) -> Tensor:
+        """The softmax of all images, (..., images, classes); m: (..., images, images)."""
+        return (m @ self.logits + self.bias).softmax(-1)
+
+
+class Point(NamedTuple):
+    """Where some searches are, each with its damping."""
+
+    m: Tensor  # (n, images, images)
+    probabilities: Tensor  # (n, images, classes)
+    delta: Tensor  # (n, images, classes), scaled
+    error: Tensor  # (n, classes, images): Δᵀ M − C
+    ones_error: Tensor  # (n, images): M r − 1
+    loss: Tensor  # (n,): sum of squares of both
+
+
+def evaluate(system: System, m: Tensor, onehot: Tensor) -> Point:
+    """The errors of the equations at m, (n, images, images); onehot: (n, images, classes)."""
+    probabilities = system.probabilities(m)
+    delta = (probabilities - onehot) * system.scale
+    error = delta.mT @ m - system.target
+    if system.ones is None:
+        ones_error = m.new_zeros(m.shape[:2])
+    else:
+        ones_error = (m @ system.ones - 1) * system.ones_weight
+    loss = error.square().sum((1, 2)) + ones_error.square().sum(1)
+    return Point(m, probabilities, delta, error, ones_error, loss)
+
+
+# Let A_i = ∂δ_i/∂m_i, (classes, images). A change of row i of M changes Δᵀ M by
+# (A_i dm_i) m_iᵀ + δ_i dm_iᵀ, and no other row of M enters. The normal matrix is made of the
+# products of these two terms for all pairs of rows.
+def normal_equations(system: System, point: Point) -> tuple[Tensor, Tensor]:
+    """JᵀJ, (n, images², images²), and Jᵀ times the errors, (n, images²), at a point."""
+    m, p, delta, error, ones_error, _ = point
+    n, images, _ = m.shape
+    mean = p @ system.logits.T
+    centred = system.logits.T - mean[:, :, None, :]
+    a = p[..., None] * centred * system.scale[:, None]
+    flat = a.permute(0, 2, 1, 3).flatten(2)
+    squares = (flat.mT @ flat).view(n, images, images, images, images)  # (i, c, j, d)
+    normal = squares * (m @ m.mT)[:, :, None, :, None]
+    ad = torch.einsum("nikc,njk->nicj", a, delta)
+    cross = ad[..., None] * m[:, :, None, None, :]
+    normal += cross + cross.permute(0, 3, 4, 1, 2)
+    diagonal = normal.diagonal(dim1=2, dim2=4)
+    diagonal += (delta @ delta.mT)[..., None]
+    gradient = torch.einsum("nikc,nki->nic", a, error @ m.mT) + delta @ error
+    if system.ones is not None:
+        rows = normal.diagonal(dim1=1, dim2=3)  # (n, c, d, i)
+        weight = torch.as_tensor(system.ones_weight).to(m)
+        rows += (system.ones[:, None] * system.ones)[..., None] * weight**2
+        gradient += (ones_error * weight)[..., None] * system.ones
+    size = images**2
+    return normal.reshape(n, size, size), gradient.reshape(n, size)
+
+
+def descend(system: System, m: Tensor, onehot: Tensor, *, steps: int = _STEPS) -> Point:
+    """Levenberg–Marquardt from n starts at once: where each of them came.
+
+    Args:
+        system: the equations.
+        m: the starts, (n, images, images).
+        onehot: the labels that each assumes, (n, images, classes).
+        steps: of each search, at most.
+    """
+    point = evaluate(system, m, onehot)
+    damping = torch.full_like(point.loss, 1e-3)
+    for _ in range(steps):
+        normal, gradient = normal_equations(system, point)
+        diagonal = normal.diagonal(dim1=1, dim2=2)
+        largest = diagonal.amax(1, keepdim=True)
+        diagonal += damping[:, None] * diagonal + _EDGE * largest
+        step, _ = torch.linalg.solve_ex(normal, gradient[..., None])
+        there = evaluate(system, point.m - step.view_as(point.m), onehot)
+        better = there.loss < point.loss
+        gained = (point.loss - there.loss)[better]
+        before = point.loss[better]
+        point = _choose(better, there, point)
+        damping = torch.where(better, damping / 5, damping * 4).clamp(1e-15, 1e8)
+        if better.any() and (gained < 1e-6 * before).all() and (damping[better] < 1e-3).all():
+            break
+    return point
+
+
+def prune(point: Point, onehot: Tensor, keep: int) -> tuple[Tensor, Tensor]:
+    """The starts and labels of the `keep` searches of lowest loss."""
+    loss = point.loss.nan_to_num(torch.inf)
+    chosen = loss.topk(min(keep, len(loss)), largest=False).indices
+    return point.m[chosen], onehot[chosen]
+
+
+def labels_as_onehot(y: Tensor, classes: int) -> Tensor:
+    """Labels, (..., images), as (..., images, classes) in float64."""
+    return one_hot(y, classes).double()
+
+
+def _choose(which: Tensor, new: Point, old: Point) -> Point:
+    parts = []
+    for a, b in zip(new, old, strict=True):
+        mask = which.view(-1, *[1] * (a.ndim - 1))
+        parts.append(torch.where(mask, a, b))
+    return Point(*parts)

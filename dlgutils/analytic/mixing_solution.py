@@ -1,0 +1,148 @@
+"""A batch that fits a classifier's gradient: its certificate, and the error bars of its images.
+
+Every number of the gradient is rounded, to a relative error ε. Rows are divided by their length, so
+in row k of the equations that is ε; and δ was computed as softmax − onehot, each probability
+rounded in its turn, which adds ε p_ik to δ_ik. Together row k has the standard error
+
+    σ_k = ε √(1 + Σ_i (s_k p_ik ‖m_i‖)²),    s_k what δ is multiplied by in that row.
+
+A certificate is a residual of that size in every row. The error bars follow by least squares: M has
+the covariance (Jᵀ σ⁻² J)⁻¹, and R, whose directions of small singular values are known less well,
+adds ε ‖m_i / S‖.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dlgutils.analytic import mixing
+from dlgutils.analytic.classifier import Classifier
+from dlgutils.analytic.mixing import Point, System
+
+_POLISHES = 3  # each with the weights of the one before
+_CERTIFIED = 4.0  # root mean square of the residuals, in units of their errors
+_SAFETY = 12.0  # of the error bars
+_SMALLEST = 1e-15  # eigenvalue of a normal matrix with ones on its diagonal
+
+
+class Found(NamedTuple):
+    """A batch that fits the gradient, or the nearest that was found."""
+
+    inputs: Tensor  # (images, features + 1), ending with a one; (images, features) without bias
+    y: Tensor  # (images,)
+    delta: Tensor  # (images, classes): ∂loss/∂logits
+    error: Tensor  # (images,): of the inputs, relative to their length
+    misfit: float  # root mean square of the residuals, in units of their errors
+
+    @property
+    def certain(self) -> bool:
+        """Whether the residual is rounding."""
+        return self.misfit <= _CERTIFIED
+
+
+def row_scale_of(classifier: Classifier, eps: float) -> Tensor:
+    """One over the lengths of the rows of the gradient, (classes,); zero for rows of rounding."""
+    length = classifier.gradient.norm(dim=1)
+    return torch.where(length > eps**2 * length.max(), 1 / length, 0)
+
+
+def system_of(classifier: Classifier, images: int, factor: float, row_scale: Tensor) -> System:
+    """The equations of a round.
+
+    Args:
+        classifier: weights and gradient, in float64.
+        images: how many there are in the gradient: its rank.
+        factor: by which the loss multiplies δ: one over the batch where it is a mean.
+        row_scale: what the rows of the gradient are multiplied by, (classes,).
+    """
+    scaled = row_scale[:, None] * classifier.gradient
+    u, s, v = torch.linalg.svd(scaled, full_matrices=False)
+    basis = v[:images]
+    has_bias = classifier.has_bias
+    features = basis[:, :-1] if has_bias else basis
+    weights = classifier.weights
+    return System(
+        scale=row_scale * factor,
+        row_scale=row_scale,
+        basis=basis,
+        singular_values=s[:images],
+        target=u[:, :images] * s[:images],
+        logits=features @ classifier.linear.T,
+        bias=weights[:, -1] if has_bias else torch.zeros_like(weights[:, -1]),
+        ones=basis[:, -1] if has_bias else None,
+    )
+
+
+def near(classifier: Classifier, inputs: Tensor, y: Tensor, factor: float, eps: float) -> Found:
+    """The batch that fits the gradient best near a guess.
+
+    Args:
+        classifier: weights and gradient, in float64.
+        inputs: the guess, (images, features + 1).
+        y: its labels, (images,).
+        factor: by which the loss multiplies δ.
+        eps: the relative error of the gradient.
+    """
+    row_scale = row_scale_of(classifier, eps)
+    system = system_of(classifier, len(y), factor, row_scale)
+    onehot = mixing.labels_as_onehot(y, len(system.bias))
+    m = inputs @ system.basis.T
+    return polish(system, m[None], onehot[None], eps)
+
+
+def polish(system: System, m: Tensor, onehot: Tensor, eps: float) -> Found:
+    """The batch near a start, with every equation weighted by its error.
+
+    Args:
+        system: the equations.
+        m: the start, (1, images, images).
+        onehot: its labels, (1, images, classes).
+        eps: the relative error of the gradient.
+    """
+    weighted = system
+    for _ in range(_POLISHES):
+        point = mixing.evaluate(system, m, onehot)
+        weighted = _weighted(system, point)
+        point = mixing.descend(weighted, m, onehot)
+        m = point.m
+    error = _error_bars(weighted, point, eps)
+    factor = float(system.scale.max() / system.row_scale.max())
+    difference = system.probabilities(m)[0] - onehot[0]
+    count = point.error[0].numel() + point.ones_error.numel()
+    return Found(
+        inputs=m[0] @ system.basis,
+        y=onehot[0].argmax(1),
+        delta=factor * difference,
+        error=error,
+        misfit=float((point.loss[0] / count).sqrt()) / eps,
+    )
+
+
+def _weighted(system: System, point: Point) -> System:
+    """The same equations, each row divided by its error in units of ε."""
+    lengths = point.m[0].norm(dim=1)
+    of_delta = system.scale * (point.probabilities[0] * lengths[:, None]).norm(dim=0)
+    weight = 1 / torch.hypot(torch.ones_like(of_delta), of_delta)
+    of_ones = (point.m[0] / system.singular_values).norm(dim=1)
+    return system._replace(
+        scale=system.scale * weight,
+        row_scale=system.row_scale * weight,
+        target=system.target * weight[:, None],
+        ones_weight=1 / of_ones.clamp(min=1),
+    )
+
+
+def _error_bars(system: System, point: Point, eps: float) -> Tensor:
+    """The standard error of each image's inputs, relative to their length, (images,)."""
+    normal, _ = mixing.normal_equations(system, point)
+    images = system.images
+    m = point.m[0]
+    size = normal[0].diagonal().rsqrt()
+    scaled = size[:, None] * normal[0] * size
+    values, vectors = torch.linalg.eigh(scaled)
+    inverse = (vectors.square() / values.clamp(min=_SMALLEST)).sum(1) * size.square()
+    of_mixing = inverse.view(images, images).sum(1)
+    of_basis = (m / system.singular_values).square().sum(1)
+    variance = of_mixing + of_basis
+    return _SAFETY * eps * variance.sqrt() / m.norm(dim=1)

@@ -1,0 +1,49 @@
+"""Why a batch did not come apart, in words."""
+
+from dlgutils.analytic.mixing_solution import Found
+
+
+def impossible(batch: int) -> str:
+    """The reason if the bias gradient is not that of so many images."""
+    return (
+        f"no labels of {batch} images agree with the gradient of the classifier's bias, whether "
+        "the loss is their mean or their sum: the gradient was scaled, or is of another loss"
+    )
+
+
+def no_certificate(residual: float, batch: int, classes: int) -> str:
+    """The reason if nothing that was found gives the gradient back."""
+    crowded = ""
+    if 2 * batch > classes:
+        crowded = f", or too many images to find: more than half of the {classes} classes"
+    return (
+        f"no {batch} images were found whose features and labels give this gradient back (the "
+        f"nearest leave {residual:.0e} of it): noise, another loss or other weights{crowded}"
+    )
+
+
+def too_alike(told_apart: int, batch: int, found: Found) -> str:
+    """The reason if the sum is certain, but not every image."""
+    return (
+        f"{told_apart} of {batch} images were told apart: the others have nearly the same δ, so "
+        f"that rounding leaves their features an error of up to {float(found.error.max()):.0e} of "
+        "their length; a gradient in double precision tells more"
+    )
+
+
+def wrong_rank(rank: int, batch: int, classes: int) -> str:
+    """The reason if the rank of the gradient is not the number of images."""
+    if rank > batch:
+        return (
+            f"the gradient has rank {rank}, that of {batch} images has at most {batch}: noise, "
+            "or the loss is not a mean over the batch"
+        )
+    if batch >= classes:
+        return (
+            f"{batch} images have {batch} δ, but with {classes} classes only {classes - 1} of "
+            "them can be independent"
+        )
+    return (
+        f"only {rank} of the {batch} δ are independent to rounding: an image came twice, or is "
+        "already classified too well to leave a trace"
+    )
