@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-from dlgutils import models
 from dlgutils.types import Batch, Shared, Tensors
 
 
@@ -72,30 +71,6 @@ def check_batch(model: nn.Module, batch: Batch) -> None:
         )
 
 
-def check_masks(model: nn.Module, masks: Tensors, batch: int | None = None) -> None:
-    """Raises ValueError for masks that the model does not have, or not of this shape and kind.
-
-    batch: how many images have a mask like the layer's own; None: only names are checked.
-    """
-    layers = models.dropouts(model)
-    unknown = sorted(masks.keys() - layers.keys())
-    if unknown:
-        raise ValueError(
-            f"no mask is called {', '.join(unknown)}; this model has {list(layers) or 'none'} "
-            "(models.expose_dropout names the masks of nn.Dropout layers)"
-        )
-    if batch is None:
-        return
-    for name, mask in masks.items():
-        own = layers[name].mask
-        wanted, got = _kind(own.expand(batch, *own.shape)), _kind(mask)
-        if got != wanted:
-            raise ValueError(
-                f"{name} has one mask per image, {wanted}, got {got}; "
-                "draw them with models.draw_masks(model, batch, generator)"
-            )
-
-
 def count_classes(model: nn.Module, x_shape: tuple[int, ...]) -> int:
     """The number of classes, from a forward pass of one zero image.
 
@@ -160,10 +135,6 @@ def _check_one_kind(shared: Shared) -> None:
             "weights and gradient are of one dtype and on one device, "
             f"got {' and '.join(kinds)}; move one to the other"
         )
-
-
-def _kind(mask: Tensor) -> str:
-    return f"{tuple(mask.shape)} of {mask.dtype} on {mask.device}"
 
 
 def _check_layer(name: str, layer: nn.Module) -> None:

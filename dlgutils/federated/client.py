@@ -5,7 +5,8 @@ from torch.func import functional_call, grad
 from torch.nn.functional import cross_entropy
 
 from dlgutils import models
-from dlgutils.federated.checks import check_batch, check_masks, check_model
+from dlgutils.federated.checks import check_batch, check_model
+from dlgutils.federated.mask_checks import check_masks
 from dlgutils.types import Batch, Shared, Tensors
 
 _NO_MASKS: Tensors = {}
