@@ -6,7 +6,8 @@ rounded in its turn, which adds ε p_ik to δ_ik. Together row k has the standar
 
     σ_k = ε √(1 + Σ_i (s_k p_ik ‖m_i‖)²),    s_k what δ is multiplied by in that row.
 
-A certificate is a residual of that size in every row. The error bars follow by least squares: M has
+A certificate is a residual of that size, times at most 16: the logits were rounded too, and what
+is wrong leaves a thousand times as much. The error bars follow by least squares: M has
 the covariance (Jᵀ σ⁻² J)⁻¹, and R, whose directions of small singular values are known less well,
 adds ε ‖m_i / S‖.
 """
@@ -21,7 +22,7 @@ from dlgutils.analytic.classifier import Classifier
 from dlgutils.analytic.mixing import Point, System
 
 _POLISHES = 3  # each with the weights of the one before
-_CERTIFIED = 4.0  # root mean square of the residuals, in units of their errors
+_CERTIFIED = 16.0  # root mean square of the residuals, in units of their errors
 _SAFETY = 12.0  # of the error bars
 _SMALLEST = 1e-15  # eigenvalue of a normal matrix with ones on its diagonal
 
@@ -106,16 +107,17 @@ def polish(system: System, m: Tensor, onehot: Tensor, eps: float) -> Found:
         weighted = _weighted(system, point)
         point = mixing.descend(weighted, m, onehot)
         m = point.m
+    count = point.error[0].numel() + point.ones_error.numel()
+    misfit = float((point.loss[0] / count).sqrt()) / eps
     error = _error_bars(weighted, point, eps)
     factor = float(system.scale.max() / system.row_scale.max())
     difference = system.probabilities(m)[0] - onehot[0]
-    count = point.error[0].numel() + point.ones_error.numel()
     return Found(
         inputs=m[0] @ system.basis,
         y=onehot[0].argmax(1),
         delta=factor * difference,
-        error=error,
-        misfit=float((point.loss[0] / count).sqrt()) / eps,
+        error=error * max(1.0, misfit),
+        misfit=misfit,
     )
 
 
