@@ -6,9 +6,10 @@ k, and P_k the sum over the batch of the probabilities of class k,
     n_k = P_k − B ∂loss/∂b_k.
 
 Two things follow. P_k is not negative, so n_k ≥ −B ∂loss/∂b_k: a lower bound that needs nothing
-else, and that is exact for every class with P_k < 1, as a network that is sure of its answers has
-them. And a network that has not been trained gives nearly the same probabilities to every image:
-those of its bias alone stand for P_k / B, and n_k follows by rounding.
+else, and that is exact for every class with P_k < 1: for a network that is sure and right, the
+classes with at most one image. And a network that has not been trained gives nearly the same
+probabilities to every image: those of its bias alone stand for P_k / B, and n_k follows by
+rounding.
 
 Sources: Wainakh et al. 2022, arXiv:2105.09369 (LLG); Ma et al. 2023 (iLRG), who go further.
 """

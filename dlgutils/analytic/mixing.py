@@ -7,9 +7,10 @@ decomposition and M an unknown matrix, images × images. Δ is not free either: 
 
     Δ(M)ᵀ M = C,    M r = 1,
 
-where C = G Rᵀ, and r is the column of R that belongs to the bias. For B images and K classes these
-are B·K equations for B² unknowns (one class says nothing new, since every δ sums to zero). With
-fewer images than classes the images are determined, whether or not any of their features are zero.
+where C = G Rᵀ, and r is the column of R that belongs to the bias. With B images and K classes the
+first are B (K − 1) independent equations, since every δ sums to zero, and the second B more: B·K
+for B² unknowns. By counting, fewer images than classes are determined, whether or not any of their
+features are zero; to rounding, two δ that are nearly the same may not be.
 
 Each row of G is divided by its length, since rounding is relative: G below is meant that way.
 Source of the idea that the δ undo the mixing: Eloul et al. 2022, arXiv:2204.12495.

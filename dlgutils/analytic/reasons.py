@@ -35,8 +35,8 @@ def wrong_rank(rank: int, batch: int, classes: int) -> str:
     """The reason if the rank of the gradient is not the number of images."""
     if rank > batch:
         return (
-            f"the gradient has rank {rank}, that of {batch} images has at most {batch}: noise, "
-            "or the loss is not a mean over the batch"
+            f"the gradient has rank {rank}, that of {batch} images has at most {batch}: noise, a "
+            "gradient that was rounded, or the loss is not a mean over the batch"
         )
     if batch >= classes:
         return (
@@ -44,6 +44,6 @@ def wrong_rank(rank: int, batch: int, classes: int) -> str:
             "them can be independent"
         )
     return (
-        f"only {rank} of the {batch} δ are independent to rounding: an image came twice, or is "
-        "already classified too well to leave a trace"
+        f"only {rank} of the {batch} δ are independent to rounding, or their features are not: an "
+        "image came twice, is classified too well to leave a trace, or the layer is too narrow"
     )

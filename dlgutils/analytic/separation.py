@@ -23,15 +23,16 @@ well (Dimitrov et al. 2024, arXiv:2403.03945), but where nothing is dropped, the
 zeros to start from, the labels follow: Δᵀ H = G gives the δ_i, each negative only at its label.
 
 **The certificate.** Computed from the features and labels that were read, Δ must give G back, to
-the rounding of every row of it. Mixtures M H do not pass: they need the mixtures M⁻ᵀ Δ of the δ,
-which are not softmax − onehot of M H. That certifies the sum; how well each image is determined is
-said by its error bar. Images of one class, of which the network thinks nearly the same, have nearly
-the same δ, and lose digits in telling them apart.
+the rounding of every row of it. Mixtures M H do not pass, accidents aside: they need the mixtures
+M⁻ᵀ Δ of the δ, which are not softmax − onehot of M H. That certifies the sum; how well each image
+is determined is said by its error bar. Images of one class, of which the network thinks nearly the
+same, have nearly the same δ, and lose digits in telling them apart.
 """
 
 import math
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from dlgutils import models
@@ -66,8 +67,9 @@ def separate(model: nn.Module, shared: Shared, *, y: Tensor | None = None) -> Se
     `error[i]` of their length. Without a certificate, or where an error bar is above 0.1, `reading`
     is None and `reason` says why.
 
-    There must be fewer images than classes. Up to half as many as classes nearly every batch comes
-    apart, without dropout too; beyond that, often only with the help of dropout's zeros. The loss
+    There must be fewer images than classes. Up to half as many as classes most batches come apart,
+    without dropout too (`dlgutils/tables/mixing.csv`); beyond that, often only with the help of
+    dropout's zeros. The loss
     is the mean of the cross-entropy over the batch, or its sum. Masks equal the client's except at
     units that were zero to rounding anyway. The same input gives the same output.
 
@@ -111,9 +113,21 @@ def _check_labels(shared: Shared, batch: int, y: Tensor | None) -> None:
             f"{weight} has no bias, whose gradient says how many images of each class there are; "
             "pass the labels, y=, or ask for one image a round and use masks.read"
         )
-    if y is not None and y.shape != (batch,):
+    if y is None:
+        return
+    if not isinstance(y, Tensor) or y.dtype != torch.int64:
+        kind = y.dtype if isinstance(y, Tensor) else type(y).__name__
+        raise ValueError(
+            f"labels are an int64 tensor of class ids, got {kind}; try torch.tensor(y)"
+        )
+    if y.shape != (batch,):
         raise ValueError(
             f"there are {batch} images, hence labels of shape ({batch},), got {tuple(y.shape)}"
+        )
+    if not ((y >= 0) & (y < shared.classes)).all():
+        raise ValueError(
+            f"labels lie in 0 … {shared.classes - 1} for this model, "
+            f"got {int(y.min())} to {int(y.max())}"
         )
 
 

@@ -7,8 +7,10 @@ alone: δ lies in the column space of U; v r = 1 for the column r of the bias; a
     v · S⁻¹ Uᵀ δ = 1,
 
 since a matrix of rank B loses a rank when δ [h, 1] is subtracted only if that is so (Wedderburn
-1934). With K classes these are K − B + 1 equations for B unknowns, and up to K / 2 images they
-determine each image whatever the others are, its label included: all labels are tried. Two images
+1934). With K classes the first are K − B − 1 equations, since every δ sums to zero; with the others
+K − B + 1 for B unknowns. Up to K / 2 images that leaves at least one to spare, so that, accidents
+aside, they determine each image whatever the others are, its label included: all labels are tried.
+Two images
 i ≠ j of one batch also have v_i · S⁻¹ Uᵀ δ_j = 0, which tells images from chance.
 """
 
@@ -99,7 +101,8 @@ def find(system: System, y: Tensor, generator: Generator) -> tuple[Tensor, Tenso
     point = _descend(frame, point, _FIRST_STEPS)
     best = point.loss.nan_to_num(torch.inf).topk(len(labels) // 4, largest=False).indices
     point = _descend(frame, Single(*(t[best] for t in point)), _STEPS)
-    nearest = point.loss.nan_to_num(torch.inf).topk(_MOST_HITS, largest=False).indices
+    loss = point.loss.nan_to_num(torch.inf)
+    nearest = loss.topk(min(_MOST_HITS, len(loss)), largest=False).indices
     point = _descend(frame, Single(*(t[nearest] for t in point)), _STEPS)
     hits = (point.loss < _HIT**2).nonzero()[:, 0]
     hits = hits[point.loss[hits].argsort()]

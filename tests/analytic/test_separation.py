@@ -191,6 +191,27 @@ def test_separate_takes_labels_that_are_known_and_a_classifier_without_bias(seed
     assert separation.reading.y.equal(y[distances.indices])
 
 
+def test_separate_certifies_nothing_with_a_wrong_label():
+    model, shared, y, *_ = round_of(0, 4, 0.0)
+    wrong = y.clone()
+    wrong[0] = (y[0] + 1) % 12
+    assert separate(model, shared, y=wrong).reading is None
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        ([1, 2, 3, 4], "int64 tensor of class ids, got list"),
+        (torch.ones(4), r"int64 tensor of class ids, got torch\.float32"),
+        (torch.tensor([0, 1, 2, 12]), "labels lie in 0 … 11 for this model, got 0 to 12"),
+    ],
+)
+def test_separate_refuses_labels_that_are_none(y, message):
+    model, shared, *_ = round_of(0, 4, 0.0)
+    with pytest.raises(ValueError, match=message):
+        separate(model, shared, y=y)
+
+
 def test_separate_refuses_labels_of_another_number():
     model, shared, *_ = round_of(0, 4, 0.5)
     with pytest.raises(ValueError, match=r"4 images, hence labels of shape \(4,\), got \(3,\)"):
