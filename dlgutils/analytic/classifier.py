@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dlgutils.analytic.sparse_rows import RowSpace
-from dlgutils.types import Shared
+from dlgutils.types import Shared, Tensors
 
 
 class Classifier(NamedTuple):
@@ -55,11 +55,14 @@ class Classifier(NamedTuple):
 def classifier_of(shared: Shared) -> Classifier:
     """The classifier of a round, in float64, its bias as one more column of its weights."""
     weight, bias = shared.classifier
-    both = []
-    for tensors in (shared.weights, shared.gradient):
-        joined = tensors[weight].double()
-        if bias:
-            column = tensors[bias].double()[:, None]
-            joined = torch.cat([joined, column], 1)
-        both.append(joined)
-    return Classifier(*both, has_bias=bias is not None)
+    weights = join_bias(shared.weights, weight, bias)
+    gradient = join_bias(shared.gradient, weight, bias)
+    return Classifier(weights, gradient, has_bias=bias is not None)
+
+
+def join_bias(tensors: Tensors, weight: str, bias: str | None) -> Tensor:
+    """A weight in float64, (n_out, n_in), with the bias as its last column if it is there."""
+    w = tensors[weight].double()
+    if bias not in tensors:
+        return w
+    return torch.cat([w, tensors[bias].double()[:, None]], 1)

@@ -2,11 +2,11 @@
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from dlgutils.analytic import labels, rank_one, separation
+from dlgutils.analytic.classifier import join_bias
 from dlgutils.analytic.linear_chain import Link
 from dlgutils.analytic.linear_system import Estimate, Solved, check, rounding
 from dlgutils.analytic.masks import Reading
@@ -43,10 +43,8 @@ def read_classifier(model: nn.Module, shared: Shared) -> Reading:
 
 def layer_gradient(shared: Shared, link: Link) -> tuple[Tensor, bool]:
     """A layer's gradient in double precision, with that of the bias as the last column if any."""
-    g = shared.gradient[link.weight].double()
-    if link.bias not in shared.gradient:
-        return g, False
-    return torch.cat([g, shared.gradient[link.bias].double()[:, None]], 1), True
+    gradient = join_bias(shared.gradient, link.weight, link.bias)
+    return gradient, link.bias in shared.gradient
 
 
 # δ must be softmax − onehot of the features, up to a factor by which the loss may be multiplied.

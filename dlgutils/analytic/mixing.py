@@ -22,15 +22,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from dlgutils.analytic.levenberg_marquardt import adapt, choose, damped_step, lowest
+
 _STEPS = 60
-_EDGE = 1e-14  # of the damping, relative to the largest entry of the diagonal
 
 
 class System(NamedTuple):
     """The equations of one round."""
 
-    scale: Tensor  # (classes,): what the rows of G are multiplied by, over the number of images
-    row_scale: Tensor  # (classes,): what the rows of G are multiplied by
+    scale: Tensor  # (classes,): what δ is multiplied by, row by row of G: the factor included
+    factor: float  # by which the loss multiplies δ: one over the batch where it is a mean
     basis: Tensor  # R, (images, features + 1): orthonormal rows
     singular_values: Tensor  # (images,): of the scaled gradient
     target: Tensor  # C, (classes, images): the scaled gradient times Rᵀ
@@ -114,16 +115,13 @@ def descend(system: System, m: Tensor, onehot: Tensor, *, steps: int = _STEPS) -
     damping = torch.full_like(point.loss, 1e-3)
     for _ in range(steps):
         normal, gradient = normal_equations(system, point)
-        diagonal = normal.diagonal(dim1=1, dim2=2)
-        largest = diagonal.amax(1, keepdim=True)
-        diagonal += damping[:, None] * diagonal + _EDGE * largest
-        step, _ = torch.linalg.solve_ex(normal, gradient[..., None])
+        step = damped_step(normal, gradient, damping)
         there = evaluate(system, point.m - step.view_as(point.m), onehot)
         better = there.loss < point.loss
         gained = (point.loss - there.loss)[better]
         before = point.loss[better]
-        point = _choose(better, there, point)
-        damping = torch.where(better, damping / 5, damping * 4).clamp(1e-15, 1e8)
+        point = choose(better, there, point)
+        damping = adapt(damping, better)
         if better.any() and (gained < 1e-6 * before).all() and (damping[better] < 1e-3).all():
             break
     return point
@@ -131,19 +129,10 @@ def descend(system: System, m: Tensor, onehot: Tensor, *, steps: int = _STEPS) -
 
 def prune(point: Point, onehot: Tensor, keep: int) -> tuple[Tensor, Tensor]:
     """The starts and labels of the `keep` searches of lowest loss."""
-    loss = point.loss.nan_to_num(torch.inf)
-    chosen = loss.topk(min(keep, len(loss)), largest=False).indices
+    chosen = lowest(point.loss, keep)
     return point.m[chosen], onehot[chosen]
 
 
 def labels_as_onehot(y: Tensor, classes: int) -> Tensor:
     """Labels, (..., images), as (..., images, classes) in float64."""
     return one_hot(y, classes).double()
-
-
-def _choose(which: Tensor, new: Point, old: Point) -> Point:
-    parts = []
-    for a, b in zip(new, old, strict=True):
-        mask = which.view(-1, *[1] * (a.ndim - 1))
-        parts.append(torch.where(mask, a, b))
-    return Point(*parts)

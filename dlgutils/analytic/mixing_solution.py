@@ -65,7 +65,7 @@ def system_of(classifier: Classifier, images: int, factor: float, row_scale: Ten
     weights = classifier.weights
     return System(
         scale=row_scale * factor,
-        row_scale=row_scale,
+        factor=factor,
         basis=basis,
         singular_values=s[:images],
         target=u[:, :images] * s[:images],
@@ -110,12 +110,11 @@ def polish(system: System, m: Tensor, onehot: Tensor, eps: float) -> Found:
     count = point.error[0].numel() + point.ones_error.numel()
     misfit = float((point.loss[0] / count).sqrt()) / eps
     error = _error_bars(weighted, point, eps)
-    factor = float(system.scale.max() / system.row_scale.max())
     difference = system.probabilities(m)[0] - onehot[0]
     return Found(
         inputs=m[0] @ system.basis,
         y=onehot[0].argmax(1),
-        delta=factor * difference,
+        delta=system.factor * difference,
         error=error * max(1.0, misfit),
         misfit=misfit,
     )
@@ -129,7 +128,6 @@ def _weighted(system: System, point: Point) -> System:
     of_ones = (point.m[0] / system.singular_values).norm(dim=1)
     return system._replace(
         scale=system.scale * weight,
-        row_scale=system.row_scale * weight,
         target=system.target * weight[:, None],
         ones_weight=1 / of_ones.clamp(min=1),
     )

@@ -19,13 +19,13 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
+from dlgutils.analytic.levenberg_marquardt import adapt, choose, damped_step, lowest
 from dlgutils.analytic.mixing import System, labels_as_onehot
 from dlgutils.analytic.mixing_starts import of_single_logits
 
 _STARTS = 200  # for each class
 _FIRST_STEPS = 12  # of every start; a quarter of them go on
 _STEPS = 40  # of these, and as many again of the nearest
-_EDGE = 1e-14  # of the damping, relative to the largest entry of the diagonal
 _SELF_WEIGHT = 0.1  # of the third equation, which is steep far away from an image
 _HIT = 1e-5  # the largest residual that may be an image
 _CONSISTENT = 1e-3  # the largest product that may be zero
@@ -99,10 +99,9 @@ def find(system: System, y: Tensor, generator: Generator) -> tuple[Tensor, Tenso
     onehot = labels_as_onehot(labels, classes).to(system.logits)
     point = frame.at(of_single_logits(system, onehot, generator), onehot)
     point = _descend(frame, point, _FIRST_STEPS)
-    best = point.loss.nan_to_num(torch.inf).topk(len(labels) // 4, largest=False).indices
+    best = lowest(point.loss, len(labels) // 4)
     point = _descend(frame, Single(*(t[best] for t in point)), _STEPS)
-    loss = point.loss.nan_to_num(torch.inf)
-    nearest = loss.topk(min(_MOST_HITS, len(loss)), largest=False).indices
+    nearest = lowest(point.loss, _MOST_HITS)
     point = _descend(frame, Single(*(t[nearest] for t in point)), _STEPS)
     hits = (point.loss < _HIT**2).nonzero()[:, 0]
     hits = hits[point.loss[hits].argsort()]
@@ -119,15 +118,12 @@ def _descend(frame: Frame, point: Single, steps: int) -> Single:
     damping = torch.full_like(point.loss, 1e-2)
     for _ in range(steps):
         normal = point.jacobian @ point.jacobian.mT
-        diagonal = normal.diagonal(dim1=1, dim2=2)
-        largest = diagonal.amax(1, keepdim=True)
-        diagonal += damping[:, None] * diagonal + _EDGE * largest
         right = point.jacobian @ point.residual[..., None]
-        step, _ = torch.linalg.solve_ex(normal, right)
-        there = frame.at(point.v - step[..., 0], point.onehot)
+        step = damped_step(normal, right[..., 0], damping)
+        there = frame.at(point.v - step, point.onehot)
         better = there.loss < point.loss
-        point = Single(*(_where(better, a, b) for a, b in zip(there, point, strict=True)))
-        damping = torch.where(better, damping / 5, damping * 4).clamp(1e-14, 1e8)
+        point = choose(better, there, point)
+        damping = adapt(damping, better)
     return point
 
 
@@ -149,7 +145,3 @@ def _largest_agreement(products: Tensor) -> Tensor:
         if len(chosen) > len(best):
             best = torch.tensor(chosen)
     return best
-
-
-def _where(which: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    return torch.where(which.view(-1, *[1] * (new.ndim - 1)), new, old)
