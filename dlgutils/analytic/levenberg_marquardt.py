@@ -3,14 +3,10 @@
 Sources: Levenberg 1944, doi:10.1090/qam/10666; Marquardt 1963, doi:10.1137/0111030.
 """
 
-from typing import TypeVar
-
 import torch
 from torch import Tensor
 
 _EDGE = 1e-14  # of the damping, relative to the largest entry of the diagonal
-
-Point = TypeVar("Point", bound=tuple)
 
 
 def damped_step(normal: Tensor, gradient: Tensor, damping: Tensor) -> Tensor:
@@ -31,8 +27,8 @@ def adapt(damping: Tensor, better: Tensor) -> Tensor:
     return torch.where(better, damping / 5, damping * 4).clamp(1e-15, 1e8)
 
 
-def choose(better: Tensor, new: Point, old: Point) -> Point:
-    """Of two tuples of tensors with the searches first, the new one's where it is better."""
+def choose(better: Tensor, new: tuple[Tensor, ...], old: tuple[Tensor, ...]) -> tuple:
+    """Of two named tuples of tensors, searches first, the new one's where it is better."""
     parts = []
     for a, b in zip(new, old, strict=True):
         mask = better.view(-1, *[1] * (a.ndim - 1))
