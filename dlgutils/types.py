@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Generator, Tensor, nn
 
+from dlgutils.protocol import Protocol
+
 Tensors = Mapping[str, Tensor]
 """Tensors by name: weights, gradients, masks."""
 
@@ -16,7 +18,7 @@ class Batch(NamedTuple):
     """The client's secret: images and labels. Only `metrics` compares a reconstruction with it."""
 
     x: Tensor  # (batch, channels, height, width) in [0, 1]
-    y: Tensor  # (batch,) class ids, int64
+    y: Tensor  # (batch,) class ids, int64; or other targets of the client's loss
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,9 @@ class Shared:
     """Everything that the server sees of one round of federated learning, and nothing else."""
 
     weights: Tensors  # {name: tensor}, as model.named_parameters()
-    gradient: Tensors  # the same names and shapes; of a partial update, some of them
+    gradient: Tensors  # or update, in the same units: the same names; of a partial one, some
     x_shape: tuple[int, ...]  # (batch, channels, height, width): public
+    protocol: Protocol = field(default_factory=Protocol)  # how the client made its update: public
 
     @property
     def like(self) -> Tensor:
@@ -131,7 +134,7 @@ class Comparison(NamedTuple):
     Those of the round are compared; the guess may have more.
     """
 
-    of_guess: Callable[[Tensors, nn.Module, Guess], Tensors]  # (weights, model, guess), pure
+    of_guess: Callable[[Tensors, nn.Module, Guess, Protocol], Tensors]  # weights first; pure
     of_round: Callable[[nn.Module, Shared], Tensors]  # called once
 
 

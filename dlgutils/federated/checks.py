@@ -2,7 +2,11 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
+from dlgutils.federated.batch_checks import check_images, check_targets
+from dlgutils.federated.local_training import trained_names
+from dlgutils.protocol import Loss
 from dlgutils.types import Batch, Shared, Tensors
 
 
@@ -19,8 +23,12 @@ def check(model: nn.Module, *rounds: Shared) -> None:
         _check_part(model, shared.gradient)
         _check_one_kind(shared)
         check_gradient(shared)
-    for x_shape in {tuple(shared.x_shape) for shared in rounds}:
-        count_classes(model, x_shape)
+    for shared in rounds:
+        _check_protocol(model, shared)
+    for x_shape, loss in {(tuple(shared.x_shape), shared.protocol.loss) for shared in rounds}:
+        outputs = _outputs_of_zeros(model, x_shape)
+        if loss is cross_entropy:
+            _check_logits(outputs)
 
 
 def check_gradient(shared: Shared) -> None:
@@ -55,33 +63,30 @@ def check_model(model: nn.Module) -> None:
         _check_layer(name, layer)
 
 
-def check_batch(model: nn.Module, batch: Batch) -> None:
-    """Raises ValueError for images or labels that the model does not take."""
+def check_batch(model: nn.Module, batch: Batch, loss: Loss = cross_entropy) -> None:
+    """Raises ValueError for images that the model does not take, or targets that `loss` does not.
+
+    Cross-entropy is for classifiers.
+    """
     x, y = batch
-    _check_images(next(model.parameters()), x)
-    if (y.shape, y.dtype, y.device) != ((len(x),), torch.int64, x.device):
-        raise ValueError(
-            f"labels are int64 class ids of shape ({len(x)},) on {x.device}, "
-            f"got {y.dtype} of shape {tuple(y.shape)} on {y.device}"
-        )
-    classes = count_classes(model, x.shape)
-    if not ((y >= 0) & (y < classes)).all():
-        raise ValueError(
-            f"labels lie in 0 … {classes - 1} for this model, got {int(y.min())} to {int(y.max())}"
-        )
+    check_images(next(model.parameters()), x)
+    outputs = _outputs_of_zeros(model, x.shape)
+    if loss is cross_entropy:
+        _check_logits(outputs)
+    check_targets(loss, outputs.expand(len(x), *outputs.shape[1:]), y)
 
 
-def count_classes(model: nn.Module, x_shape: tuple[int, ...]) -> int:
-    """The number of classes, from a forward pass of one zero image.
+def _outputs_of_zeros(model: nn.Module, x_shape: tuple[int, ...]) -> Tensor:
+    """What the model makes of one image of zeros, (1, ...).
 
-    x_shape: (batch, channels, height, width). Raises ValueError if the model does not take such
-    images, draws random numbers in its forward pass, or is not a classifier.
+    Raises ValueError if the model does not take images of this shape, (batch, channels, height,
+    width), or draws random numbers in its forward pass.
     """
     zero = next(model.parameters()).new_zeros(1, *x_shape[1:])
     with torch.no_grad(), torch.random.fork_rng(devices=[zero.device] if zero.is_cuda else []):
         before = _random_states(zero)
         try:
-            z = model(zero)
+            outputs = model(zero)
         except RuntimeError as error:
             raise ValueError(
                 f"the model does not take images of shape {tuple(x_shape[1:])}: {error}; "
@@ -93,12 +98,15 @@ def count_classes(model: nn.Module, x_shape: tuple[int, ...]) -> int:
             "the model draws random numbers in its forward pass, so no attacker could repeat it; "
             "make it an nn.Dropout layer for models.expose_dropout, or use model.eval()"
         )
-    if z.ndim != 2:
+    return outputs
+
+
+def _check_logits(outputs: Tensor) -> None:
+    if outputs.ndim != 2:
         raise ValueError(
-            f"a classifier returns (batch, classes), this model returned {tuple(z.shape)}; "
+            f"a classifier returns (batch, classes), this model returned {tuple(outputs.shape)}; "
             "flatten before it"
         )
-    return z.shape[1]
 
 
 def _check_names_and_shapes(model: nn.Module, what: str, tensors: Tensors) -> None:
@@ -125,6 +133,16 @@ def _check_part(model: nn.Module, gradient: Tensors) -> None:
         )
     own = {name: p for name, p in model.named_parameters() if name not in gradient}
     _check_names_and_shapes(model, "gradient", {**own, **gradient})
+
+
+def _check_protocol(model: nn.Module, shared: Shared) -> None:
+    """Raises ValueError if tensors were shared that this model does not train."""
+    frozen = [name for name in shared.gradient if name not in trained_names(model)]
+    if frozen:
+        raise ValueError(
+            f"the gradient of {', '.join(frozen)} was shared, but this model does not train it; "
+            "attack with the model that the client trained, or call requires_grad_(True) on it"
+        )
 
 
 def _check_one_kind(shared: Shared) -> None:
@@ -155,24 +173,6 @@ def _check_layer(name: str, layer: nn.Module) -> None:
         raise ValueError(
             f"{name} is an active {kind}, which redraws its mask in secret at each call; "
             "use models.expose_dropout(model, x_shape), or model.eval() to switch it off"
-        )
-
-
-def _check_images(like: Tensor, x: Tensor) -> None:
-    if x.ndim != 4 or len(x) == 0:
-        raise ValueError(
-            "images have the shape (batch, channels, height, width), "
-            f"got {tuple(x.shape)}; try x[None]"
-        )
-    if (x.dtype, x.device) != (like.dtype, like.device):
-        raise ValueError(
-            f"images are {x.dtype} on {x.device}, the model is {like.dtype} on {like.device}; "
-            f"move one to the other: Batch(x.to({like.dtype}), y) or model.to(x)"
-        )
-    low, high = float(x.min()), float(x.max())
-    if not (low >= 0 and high <= 1):
-        raise ValueError(
-            f"images have values in [0, 1], got {low:.3g} to {high:.3g}; divide bytes by 255"
         )
 
 
