@@ -22,8 +22,14 @@ import torch
 from torch import nn
 
 import dlgutils as du
-from dlgutils import metrics, sweeps
-from reproduce.fedavg_attackers import ATTACKERS, feature_error, reconstruct, scores
+from dlgutils import sweeps
+from reproduce.fedavg_attackers import (
+    ATTACKERS,
+    feature_error,
+    interval,
+    reconstruct,
+    scores,
+)
 from reproduce.inputs import all_images
 from reproduce.tables import COMMITTED
 from reproduce.trained_networks import Training, held_out, trained
@@ -145,12 +151,6 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
             row[f"median_{name}"] = rounds[name].median()
         rows.append(row)
     return pd.DataFrame(rows).astype({"labels_right": "Int64"})
-
-
-def interval(name: str, hits: int, total: int) -> dict[str, float]:
-    """Wilson's interval of hits among total, as two columns."""
-    rate = metrics.success_rate(torch.arange(total) < hits)
-    return {f"{name}_low": rate.low, f"{name}_high": rate.high}
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
 from torch import nn
 
 import dlgutils as du
@@ -108,3 +109,9 @@ def scores(found: du.Batch | None, secret: du.Batch) -> dict[str, float | int]:
         "mse": float(mse.median()),
         "ssim": float(ssim.median()),
     }
+
+
+def interval(name: str, hits: int, total: int) -> dict[str, float]:
+    """Wilson's interval of hits among total, as two columns."""
+    rate = metrics.success_rate(torch.arange(total) < hits)
+    return {f"{name}_low": rate.low, f"{name}_high": rate.high}
