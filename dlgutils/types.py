@@ -26,6 +26,12 @@ class Shared:
     weights: Tensors  # {name: tensor}, as model.named_parameters()
     gradient: Tensors  # the same names and shapes; of a partial update, some of them
     x_shape: tuple[int, ...]  # (batch, channels, height, width): public
+    sent_as: torch.dtype | None = None  # to which the gradient was rounded; None: its own dtype
+
+    @property
+    def precision(self) -> torch.dtype:
+        """The dtype whose rounding the numbers of the gradient carry: `sent_as`, or their own."""
+        return self.sent_as or self.like.dtype
 
     @property
     def like(self) -> Tensor:

@@ -1,11 +1,12 @@
 """The honest client: one batch, one loss, one gradient, and what leaves the device."""
 
 from torch import Generator, Tensor, nn
-from torch.func import functional_call, grad
+from torch.func import grad
 from torch.nn.functional import cross_entropy
 
 from dlgutils import models
 from dlgutils.federated.checks import check_batch, check_model
+from dlgutils.federated.inputs import check_arrays
 from dlgutils.federated.mask_checks import check_masks
 from dlgutils.types import Batch, Shared, Tensors
 
@@ -28,7 +29,7 @@ def loss(
     """
     if masks:
         check_masks(model, masks)
-    return cross_entropy(functional_call(model, {**weights, **masks}, (x,)), y)
+    return cross_entropy(models.forward(model, {**weights, **masks}, x), y)
 
 
 def gradient(
@@ -62,6 +63,8 @@ def share(
     shape, dtype or device, and models that draw random numbers by themselves, mix the images of a
     batch, have no parameters, or are not classifiers.
     """
+    check_arrays(batch)
+    model = models.unwrapped(model)
     check_model(model)
     if masks is None:
         masks = models.draw_masks(model, len(batch.x), generator)
@@ -70,6 +73,7 @@ def share(
             "masks are either given or drawn from a generator, but both came; "
             "pass share(model, batch, generator) or share(model, batch, masks=masks)"
         )
+    masks = models.renamed(masks, models.dropouts(model))
     check_masks(model, masks, len(batch.x))
     masks = {name: mask.detach() for name, mask in masks.items()}
     batch = batch._replace(x=batch.x.detach())

@@ -5,20 +5,19 @@ from contextlib import suppress
 
 import torch
 from torch import Tensor
-from torch.func import grad_and_value, vmap
+from torch.func import grad_and_value
 from torch.utils._pytree import tree_map_only
 from tqdm.auto import tqdm
 
+from dlgutils.matching.all_runs import AllRuns
 from dlgutils.matching.problem import Problem
 from dlgutils.matching.record import Record
-from dlgutils.matching.tracing import traced
 from dlgutils.types import Result, nothing
 
 Watch = Callable[[int, Tensor, Tensor], object]
 """(evaluations so far, best losses (runs,), current images (runs, batch, ...)) -> true to stop."""
 
 _LOOK_EVERY = 16  # evaluations: to see which runs have stopped, the host waits for the device
-_TRACE_PAYS = 3000  # evaluations · (runs + 8) to come: then tracing costs less than it saves
 
 
 def descend(
@@ -46,7 +45,7 @@ def _iterate(problem: Problem, record: Record, steps: int, bar: tqdm, watch: Wat
     Runs that have stopped are taken out once they are half of those that are left.
     """
     draw, optimizer, given = problem.attack.draw, problem.attack.optimizer, problem.given
-    evaluate = _traced_where_it_pays(vmap(grad_and_value(problem.objective)))
+    evaluate = AllRuns(grad_and_value(problem.objective))
     state = optimizer.init(problem.start)
     running = torch.arange(len(problem.start), device=problem.start.device)
     for evaluation in range(steps):
@@ -65,20 +64,6 @@ def _iterate(problem: Problem, record: Record, steps: int, bar: tqdm, watch: Wat
             if 2 * len(left) <= len(running):
                 state, given, running = _select(left, (state, given, running))
     return steps > 0
-
-
-def _traced_where_it_pays(function: Callable) -> Callable:
-    """The function, traced once for each number of runs if enough evaluations are to come."""
-    chosen: dict[int, Callable] = {}
-
-    def evaluate(to_come: int, *args: object) -> tuple[Tensor, Tensor]:
-        runs = len(args[0])
-        if runs not in chosen:
-            pays = to_come * (runs + 8) >= _TRACE_PAYS
-            chosen[runs] = traced(function, *args) if pays else function
-        return chosen[runs](*args)
-
-    return evaluate
 
 
 def _select(runs: Tensor, tensors: tuple) -> tuple:

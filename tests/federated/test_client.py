@@ -105,7 +105,7 @@ def test_share_keeps_the_masks_secret(tiny, seeded):
     masks = models.draw_masks(model, 3, seeded(0))
     by_masks = share(model, batch, masks=masks)
     by_generator = share(model, batch, seeded(0))
-    assert [field.name for field in fields(Shared)] == ["weights", "gradient", "x_shape"]
+    assert [field.name for field in fields(Shared)] == ["weights", "gradient", "x_shape", "sent_as"]
     assert list(masks) == ["dropout.mask"]
     assert by_masks.gradient.keys() == by_generator.gradient.keys()
     for name, g in by_masks.gradient.items():
