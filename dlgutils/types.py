@@ -66,8 +66,9 @@ class Shared:
         axes = self.weights[name].ndim
         if axes != 2:
             raise ValueError(
-                f"the last layer is not linear: {name} has {axes} axes, "
-                "the weight of a linear layer has two"
+                f"the last layer is not linear: {name} has {axes} axes, the weight of a linear "
+                "layer has two (one that is tied to another layer's has the name that it has there, "
+                "and its gradient is the sum of both)"
             )
         self.require(name, *([bias] if bias else []))
         return name, bias

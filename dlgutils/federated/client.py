@@ -79,4 +79,11 @@ def share(
     batch = batch._replace(x=batch.x.detach())
     check_batch(model, batch)
     weights = models.weights(model)
-    return Shared(weights, gradient(weights, model, *batch, masks), tuple(batch.x.shape))
+    try:
+        g = gradient(weights, model, *batch, masks)
+    except RuntimeError as error:
+        raise ValueError(
+            f"torch.func cannot differentiate this model: {error}; write its forward with "
+            "operations of PyTorch only, without .numpy() or .data"
+        ) from error
+    return Shared(weights, g, tuple(batch.x.shape))

@@ -30,12 +30,14 @@ class AllRuns:
         """What the function returns for every run, stacked; to_come: calls from now on."""
         if self.at_once:
             try:
-                return self._together(to_come, args)
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", message="There is a performance drop")
+                    return self._together(to_come, args)
             except RuntimeError as error:
                 if lacks_memory(error):
                     raise
                 reason = error
-        values = one_after_another(self.function, args)
+        values = _explained(one_after_another, self.function, args)
         if self.at_once:
             self.at_once = False
             _warn(reason)
@@ -62,6 +64,19 @@ def lacks_memory(error: RuntimeError) -> bool:
     """Whether a computation failed because the memory was too small for it."""
     cuda = isinstance(error, torch.cuda.OutOfMemoryError)
     return cuda or "can't allocate memory" in str(error)
+
+
+def _explained(function: Callable, *args: object) -> tuple[Tensor, ...]:
+    """What the function returns; an operation that PyTorch cannot differentiate is named."""
+    try:
+        return function(*args)
+    except RuntimeError as error:
+        if lacks_memory(error):
+            raise
+        raise ValueError(
+            f"the matching loss of this model cannot be differentiated: {error}; write that part "
+            "of its forward with operations of PyTorch that can be, without .numpy() or .data"
+        ) from error
 
 
 def _of_run(run: int, args: tuple) -> tuple:

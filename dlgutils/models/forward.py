@@ -1,7 +1,7 @@
 """One forward pass with given weights, of which derivatives of derivatives can be taken.
 
 PyTorch has no derivative of the derivative of some functions: of `hardsigmoid`, of fused attention
-and of the RNNs of cuDNN. Others are not known to `vmap`. Within `twice_differentiable` each of them
+and of cuDNN's recurrent layers. Others are not known to `vmap`. Within `twice_differentiable` each of them
 is computed in another way, with the same values and the same derivative, wherever a model calls it:
 in a layer, or as a function in its `forward`.
 """
