@@ -1,10 +1,12 @@
 """What a round must be before anyone computes with it: errors name the value and the way out."""
 
-import torch
 from torch import nn
+from torch.nn.functional import cross_entropy
 
-from dlgutils.federated.inputs import check_arrays, check_images
-from dlgutils.federated.model_checks import check_model, count_classes
+from dlgutils.federated.batch_checks import check_images, check_targets
+from dlgutils.federated.local_training import trained_names
+from dlgutils.federated.model_checks import check_logits, check_model, outputs_of_zeros
+from dlgutils.protocol import Loss
 from dlgutils.types import Batch, Shared, Tensors
 
 
@@ -21,8 +23,12 @@ def check(model: nn.Module, *rounds: Shared) -> None:
         _check_part(model, shared.gradient)
         _check_one_kind(shared)
         check_gradient(shared)
-    for x_shape in {tuple(shared.x_shape) for shared in rounds}:
-        count_classes(model, x_shape)
+    for shared in rounds:
+        _check_protocol(model, shared)
+    for x_shape, loss in {(tuple(shared.x_shape), shared.protocol.loss) for shared in rounds}:
+        outputs = outputs_of_zeros(model, x_shape)
+        if loss is cross_entropy:
+            check_logits(outputs)
 
 
 def check_gradient(shared: Shared) -> None:
@@ -40,21 +46,17 @@ def check_gradient(shared: Shared) -> None:
         )
 
 
-def check_batch(model: nn.Module, batch: Batch) -> None:
-    """Raises ValueError for images or labels that the model does not take."""
-    check_arrays(batch)
+def check_batch(model: nn.Module, batch: Batch, loss: Loss = cross_entropy) -> None:
+    """Raises ValueError for images that the model does not take, or targets that `loss` does not.
+
+    Cross-entropy is for classifiers.
+    """
     x, y = batch
     check_images(next(model.parameters()), x)
-    if (y.shape, y.dtype, y.device) != ((len(x),), torch.int64, x.device):
-        raise ValueError(
-            f"labels are int64 class ids of shape ({len(x)},) on {x.device}, "
-            f"got {y.dtype} of shape {tuple(y.shape)} on {y.device}"
-        )
-    classes = count_classes(model, x.shape)
-    if not ((y >= 0) & (y < classes)).all():
-        raise ValueError(
-            f"labels lie in 0 … {classes - 1} for this model, got {int(y.min())} to {int(y.max())}"
-        )
+    outputs = outputs_of_zeros(model, x.shape)
+    if loss is cross_entropy:
+        check_logits(outputs)
+    check_targets(loss, outputs.expand(len(x), *outputs.shape[1:]), y)
 
 
 def _check_names_and_shapes(model: nn.Module, what: str, tensors: Tensors) -> None:
@@ -81,6 +83,16 @@ def _check_part(model: nn.Module, gradient: Tensors) -> None:
         )
     own = {name: p for name, p in model.named_parameters() if name not in gradient}
     _check_names_and_shapes(model, "gradient", {**own, **gradient})
+
+
+def _check_protocol(model: nn.Module, shared: Shared) -> None:
+    """Raises ValueError if tensors were shared that this model does not train."""
+    frozen = [name for name in shared.gradient if name not in trained_names(model)]
+    if frozen:
+        raise ValueError(
+            f"the gradient of {', '.join(frozen)} was shared, but this model does not train it; "
+            "attack with the model that the client trained, or call requires_grad_(True) on it"
+        )
 
 
 def _check_one_kind(shared: Shared) -> None:

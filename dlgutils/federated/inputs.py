@@ -22,27 +22,6 @@ def check_arrays(batch: Batch) -> None:
         )
 
 
-def check_images(like: Tensor, x: Tensor) -> None:
-    """Raises ValueError for images of another dtype or device than `like`, or outside [0, 1]."""
-    if x.ndim != 4 or len(x) == 0:
-        raise ValueError(
-            "images have the shape (batch, channels, height, width), "
-            f"got {tuple(x.shape)}; try x[None]"
-        )
-    if (x.dtype, x.device) != (like.dtype, like.device):
-        raise ValueError(
-            f"images are {x.dtype} on {x.device}, the model is {like.dtype} on {like.device}; "
-            f"move one to the other: Batch(x.to({like.dtype}), y) or model.to(x)"
-        )
-    low, high = float(x.min()), float(x.max())
-    if not (low >= 0 and high <= 1):
-        raise ValueError(
-            f"images have values in [0, 1], got {low:.3g} to {high:.3g}; divide bytes by 255, and "
-            "where images were normalised, leave them as they were before and let the model do it: "
-            "models.normalised(model, mean, std)"
-        )
-
-
 def channels_last(shape: tuple[int, ...]) -> bool:
     """Whether a shape looks like (…, height, width, channels) instead of channels first."""
     return len(shape) >= 3 and shape[-1] in _CHANNELS and shape[-3] not in _CHANNELS

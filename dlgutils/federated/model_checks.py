@@ -25,18 +25,18 @@ def check_model(model: nn.Module) -> None:
         _check_layer(name, layer)
 
 
-def count_classes(model: nn.Module, x_shape: tuple[int, ...]) -> int:
-    """The number of classes, from a forward pass of one zero image.
+def outputs_of_zeros(model: nn.Module, x_shape: tuple[int, ...]) -> Tensor:
+    """What the model makes of one image of zeros, (1, ...); of a batch, where it mixes its images.
 
-    x_shape: (batch, channels, height, width). Raises ValueError if the model does not take such
-    images, draws random numbers in its forward pass, or is not a classifier.
+    Raises ValueError if the model does not take images of this shape, (batch, channels, height,
+    width), draws random numbers in its forward pass, or returns something else than one tensor.
     """
     images = x_shape[0] if mixing_layers(model) else 1
     zero = next(model.parameters()).new_zeros(images, *x_shape[1:])
     with torch.no_grad(), torch.random.fork_rng(devices=[zero.device] if zero.is_cuda else []):
         try:
             with _Draws(zero) as draws:
-                z = model(zero)
+                outputs = model(zero)
         except RuntimeError as error:
             first = "channels come first, as in x.permute(0, 3, 1, 2); "
             hint = first if channels_last(tuple(x_shape)) else ""
@@ -50,7 +50,8 @@ def count_classes(model: nn.Module, x_shape: tuple[int, ...]) -> int:
             "no attacker could repeat it; make it an nn.Dropout layer for models.expose_dropout, "
             "or use model.eval()"
         )
-    return _classes_of(z)
+    _check_tensor(outputs)
+    return outputs
 
 
 class _Draws(TorchFunctionMode):
@@ -69,22 +70,27 @@ class _Draws(TorchFunctionMode):
         return result
 
 
-def _classes_of(z: object) -> int:
-    """The number of classes of a model that returned z; raises ValueError if z are no logits."""
-    if not isinstance(z, Tensor):
-        part = ".logits" if hasattr(z, "logits") else "[0]"
-        if isinstance(z, dict) and not hasattr(z, "logits"):
-            part = f"[{next(iter(z), 'logits')!r}]"
+def check_logits(outputs: Tensor) -> None:
+    """Raises ValueError unless these are outputs of a classifier, (batch, classes)."""
+    if outputs.ndim != 2:
         raise ValueError(
-            f"a classifier returns one tensor of logits, this model returned a {type(z).__name__}; "
-            f"wrap it in a module whose forward returns self.model(x){part}"
-        )
-    if z.ndim != 2:
-        raise ValueError(
-            f"a classifier returns (batch, classes), this model returned {tuple(z.shape)}; "
+            f"a classifier returns (batch, classes), this model returned {tuple(outputs.shape)}; "
             "flatten before it"
         )
-    return z.shape[1]
+
+
+def _check_tensor(outputs: object) -> None:
+    if isinstance(outputs, Tensor):
+        return
+    part = "[0]"
+    if hasattr(outputs, "logits"):
+        part = ".logits"
+    elif isinstance(outputs, dict):
+        part = f"[{next(iter(outputs), 'logits')!r}]"
+    raise ValueError(
+        f"a model returns one tensor of outputs, this one returned a {type(outputs).__name__}; "
+        f"wrap it in a module whose forward returns self.model(x){part}"
+    )
 
 
 def _random_states(like: Tensor) -> list[Tensor]:

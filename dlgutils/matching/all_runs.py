@@ -12,6 +12,8 @@ from dlgutils.matching.tracing import traced
 
 _TRACE_PAYS = 3000  # evaluations · (runs + 8) to come: then tracing costs less than it saves
 
+_NO_DERIVATIVE = ("derivative for", "data pointer")  # words of PyTorch's errors
+
 
 class AllRuns:
     """A function of one run's tensors, called with those of all runs, which come first in each.
@@ -71,11 +73,11 @@ def _explained(function: Callable, *args: object) -> tuple[Tensor, ...]:
     try:
         return function(*args)
     except RuntimeError as error:
-        if lacks_memory(error):
+        if not any(words in str(error) for words in _NO_DERIVATIVE):
             raise
         raise ValueError(
-            f"the matching loss of this model cannot be differentiated: {error}; write that part "
-            "of its forward with operations of PyTorch that can be, without .numpy() or .data"
+            f"the gradient of this model cannot be differentiated again: {error}; write that part "
+            "of its forward with operations of PyTorch that can be"
         ) from error
 
 

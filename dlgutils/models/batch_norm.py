@@ -20,8 +20,8 @@ class BatchStatistics(nn.Module):
         """x, (batch, channels, …), with mean 0 and variance 1 in each channel, then affine."""
         if x.numel() == x.shape[1]:
             raise ValueError(
-                "BatchNorm got one number for each channel, which has no variance; PyTorch does not "
-                "train so either: share at least two images, or larger ones"
+                "BatchNorm got one number for each channel, which has no variance; PyTorch does "
+                "not train so either: share at least two images, or larger ones"
             )
         return batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
 

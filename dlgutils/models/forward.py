@@ -1,9 +1,9 @@
 """One forward pass with given weights, of which derivatives of derivatives can be taken.
 
 PyTorch has no derivative of the derivative of some functions: of `hardsigmoid`, of fused attention
-and of cuDNN's recurrent layers. Others are not known to `vmap`. Within `twice_differentiable` each of them
-is computed in another way, with the same values and the same derivative, wherever a model calls it:
-in a layer, or as a function in its `forward`.
+and of cuDNN's recurrent layers. Others are not known to `vmap`. Within `twice_differentiable` each
+of them is computed in another way, with the same values and the same derivative, wherever a model
+calls it: in a layer, or as a function in its `forward`.
 """
 
 from collections.abc import Callable, Iterator
