@@ -48,8 +48,9 @@ def _iterate(problem: Problem, record: Record, steps: int, bar: tqdm, watch: Wat
     evaluate = AllRuns(grad_and_value(problem.objective))
     state = optimizer.init(problem.start)
     running = torch.arange(len(problem.start), device=problem.start.device)
+    numbers = list(range(len(running)))  # the same on the host: a draw does not wait for the device
     for evaluation in range(steps):
-        drawn = {} if draw is nothing else problem.draw(running.tolist())
+        drawn = {} if draw is nothing else problem.draw(numbers)
         slope, value = evaluate(steps - evaluation, state.trial, drawn, given)
         trial, alive = state.trial, state.alive
         state = optimizer.update(state, value, slope)
@@ -63,6 +64,7 @@ def _iterate(problem: Problem, record: Record, steps: int, bar: tqdm, watch: Wat
                 return True
             if 2 * len(left) <= len(running):
                 state, given, running = _select(left, (state, given, running))
+                numbers = running.tolist()
     return steps > 0
 
 
