@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from dlgutils import models
 from dlgutils.analytic import labels, rank_one
 from dlgutils.federated import checks
+from dlgutils.federated.consistency import require_gradient
 from dlgutils.models.modules import observe
 from dlgutils.types import Shared, Tensors
 
@@ -49,6 +50,7 @@ def read(model: nn.Module, shared: Shared, *, noise: float = 0.0) -> Reading:
     """
     check_noise(noise)
     checks.check(model, shared)
+    shared = require_gradient(shared)
     return read_unchecked(model, shared, noise)
 
 

@@ -32,6 +32,7 @@ from dlgutils.analytic.closed_form.layers import (
 from dlgutils.analytic.closed_form.pooled import invert_pooled
 from dlgutils.analytic.closed_form.records import Layer, Measured, Message, Solution, Step
 from dlgutils.federated import checks
+from dlgutils.federated.consistency import require_gradient
 from dlgutils.types import Shared, Tensors
 
 
@@ -62,6 +63,7 @@ def recover(model: nn.Module, shared: Shared, *, noise: float = 0.0) -> Solution
     """
     masks.check_noise(noise)
     checks.check(model, shared)
+    shared = require_gradient(shared)
     shared.require(*shared.weights)
     reading = masks.read_unchecked(model, shared, noise)
     model = in_float64(model, shared)
