@@ -1,14 +1,9 @@
 """A Flower run attacked by its own server: what it keeps is what its client computed."""
 
-import os
-import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
-from pathlib import Path
 
-import psutil
 import pytest
 import torch
 from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
@@ -22,9 +17,9 @@ from dlgutils.federated.exchange import Exchange
 from dlgutils.federated.flower import HonestButCurious
 from reproduce import flower_run
 from tests.helpers.flower_grid import LocalGrid
+from tests.helpers.sessions import run_apart
 
 X_SHAPE = (4, 1, 8, 8)
-ROOT = Path(__file__).resolve().parents[2]
 FEDSGD = Protocol(lr=0.5)
 EPOCHS = Protocol(lr=0.5, steps=4, batch_size=2)
 
@@ -198,44 +193,11 @@ def test_without_flower_the_error_names_the_extra():
 # A real simulation
 
 
-def processes_of(session):
-    """The living processes of a session of the system."""
-    found = []
-    for process in psutil.process_iter(["status"]):
-        try:
-            ours = os.getsid(process.pid) == session
-        except ProcessLookupError:
-            continue
-        if ours and process.info["status"] != psutil.STATUS_ZOMBIE:
-            found.append(process)
-    return found
-
-
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory):
-    """The exchanges of a simulation, made in a session of its own, of which nothing may be left.
-
-    A process of its own, since Flower's engine waits for an hour if ray does not start, and changes
-    the environment, the warnings and the logging of the process that it runs in.
-    """
+    """The exchanges of a simulation, by protocol."""
     file = tmp_path_factory.mktemp("flower") / "exchanges.pt"
-    log = file.with_suffix(".log")
-    command = [sys.executable, "-m", "reproduce.flower_run", str(file)]
-    with log.open("w") as output:
-        run = subprocess.Popen(
-            command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-        )
-        try:
-            status = run.wait(timeout=240)
-            deadline = time.monotonic() + 20
-            while processes_of(run.pid) and time.monotonic() < deadline:
-                time.sleep(0.2)
-            left = processes_of(run.pid)
-        finally:
-            for process in processes_of(run.pid):
-                process.send_signal(signal.SIGKILL)
-    assert status == 0, log.read_text()[-4000:]
-    assert left == []
+    run_apart("-m", "reproduce.flower_run", str(file))
     kept = torch.load(file)
     return {name: Exchange(**fields) for name, fields in kept.items()}
 
