@@ -193,6 +193,7 @@ class Result:
     # (runs,) of the generators; -1: none
     attack: str = ""  # the recipe's name
     complete: bool = True  # False if it was interrupted
+    checked: str = ""  # whether the update is what its protocol says, as far as it can be checked
 
     def __repr__(self) -> str:
         """One line: the recipe, the sizes, and how low the best run came."""

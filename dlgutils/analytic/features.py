@@ -12,7 +12,6 @@ counts as read only if its gradient fits, to within these errors.
 """
 
 import itertools
-from dataclasses import replace
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -30,6 +29,7 @@ from dlgutils.analytic.linear_system import Estimate, Solved, rounding, solve
 from dlgutils.analytic.masks import Reading
 from dlgutils.federated import checks
 from dlgutils.federated.alignment import align
+from dlgutils.federated.consistency import require_gradient
 from dlgutils.types import Shared, Tensors
 
 
@@ -73,6 +73,7 @@ def read(model: nn.Module, shared: Shared, reading: Reading | None = None) -> Fe
     """
     model, (shared,) = align(model, shared)
     checks.check(model, shared)
+    shared = require_gradient(shared)
     links, ended = linear_chain(model, shared.x_shape)
     if shared.classifier[0] != links[0].weight:
         raise ValueError(
@@ -95,21 +96,21 @@ def split(model: nn.Module, shared: Shared, reading: Reading | None = None) -> l
     mixing = models.mixing_layers(model)
     if mixing:
         raise ValueError(
-            f"{mixing[0]} normalises by the whole batch, so no image has a round of its own; "
-            "attack the batch as it is"
+            f"{mixing[0]} normalises by the whole batch; attack the batch as it is, not its images"
         )
     found = read(model, shared, reading)
     batch = len(found.y)
+    factor = 1 if shared.protocol.sums else batch
     rounds = []
     for image in range(batch):
         gradient = {}
         for layer in found.layers:
-            delta = batch * layer.delta[image]
+            delta = factor * layer.delta[image]
             alone = {"weight": delta[:, None] * layer.inputs[image], "bias": delta}
             names = {f"{layer.name}.{kind}": g for kind, g in alone.items()}
             gradient.update({name: g for name, g in names.items() if name in shared.weights})
         shape = (1, *shared.x_shape[1:])
-        rounds.append(replace(shared, gradient=gradient, x_shape=shape))
+        rounds.append(Shared(shared.weights, gradient, shape))
     return rounds
 
 

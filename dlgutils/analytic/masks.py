@@ -19,6 +19,7 @@ from dlgutils import models
 from dlgutils.analytic import labels, rank_one
 from dlgutils.federated import checks
 from dlgutils.federated.alignment import align
+from dlgutils.federated.consistency import require_gradient
 from dlgutils.models.modules import observe
 from dlgutils.types import Shared, Tensors
 
@@ -51,6 +52,7 @@ def read(model: nn.Module, shared: Shared, *, noise: float = 0.0) -> Reading:
     check_noise(noise)
     model, (shared,) = align(model, shared)
     checks.check(model, shared)
+    shared = require_gradient(shared)
     return read_unchecked(model, shared, noise)
 
 

@@ -43,6 +43,7 @@ from dlgutils.analytic.mixing_search import Found
 from dlgutils.analytic.sparse_rows import RowSpace, find_sparse, row_space
 from dlgutils.federated import checks
 from dlgutils.federated.alignment import align
+from dlgutils.federated.consistency import require_gradient
 from dlgutils.types import Shared
 
 _TOLD_APART = 0.1  # the largest error of features, relative to their length
@@ -81,6 +82,7 @@ def separate(model: nn.Module, shared: Shared, *, y: Tensor | None = None) -> Se
     """
     model, (shared,) = align(model, shared)
     checks.check(model, shared)
+    shared = require_gradient(shared)
     batch = shared.x_shape[0]
     _check_labels(shared, batch, y)
     classifier = classifier_of(shared)

@@ -115,7 +115,8 @@ class Problem:
         start: Tensor | None,
     ):
         self.model, self.rounds, self.attack = model, rounds, attack
-        self.protocol = rounds[0].protocol
+        unknown = [shared for shared in rounds if shared.protocol.scale is None]
+        self.protocol = [*unknown, *rounds][0].protocol  # a fitted scale suits those known, too
         self.generators = [_generator(seed) for seed in seeds]
         compare = attack.compare or gradients
         inferred = [flatten_guess(attack.infer(model, shared)) for shared in rounds]

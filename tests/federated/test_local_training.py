@@ -43,7 +43,7 @@ def trained_by_torch(model, batch, protocol):
     return model
 
 
-@pytest.mark.parametrize("protocol", SETTINGS, ids=str)
+@pytest.mark.parametrize("protocol", SETTINGS)
 def test_share_sends_what_torch_optim_does(protocol):
     model = network()
     after = models.weights(trained_by_torch(model, Batch(X, Y), protocol))

@@ -33,6 +33,7 @@ from dlgutils.analytic.closed_form.pooled import invert_pooled
 from dlgutils.analytic.closed_form.records import Layer, Measured, Message, Solution, Step
 from dlgutils.federated import checks
 from dlgutils.federated.alignment import align
+from dlgutils.federated.consistency import require_gradient
 from dlgutils.types import Shared, Tensors
 
 
@@ -64,6 +65,7 @@ def recover(model: nn.Module, shared: Shared, *, noise: float = 0.0) -> Solution
     masks.check_noise(noise)
     model, (shared,) = align(model, shared)
     checks.check(model, shared)
+    shared = require_gradient(shared)
     shared.require(*shared.weights)
     reading = masks.read_unchecked(model, shared, noise)
     model = in_float64(model, shared)
