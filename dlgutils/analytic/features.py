@@ -96,8 +96,7 @@ def split(model: nn.Module, shared: Shared, reading: Reading | None = None) -> l
     mixing = models.mixing_layers(model)
     if mixing:
         raise ValueError(
-            f"{mixing[0]} normalises by the whole batch, so no image has a round of its own; "
-            "attack the batch as it is"
+            f"{mixing[0]} normalises by the whole batch; attack the batch as it is, not its images"
         )
     found = read(model, shared, reading)
     batch = len(found.y)

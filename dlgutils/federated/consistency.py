@@ -107,7 +107,7 @@ def _checked_image(shared: Shared) -> Settled:
     features = delta @ g.double() / (delta @ delta)
     z = shared.weights[weight].double() @ features + shared.weights[bias].double()
     scale, residual = _scale_of(delta, z)
-    rounding = torch.finfo(shared.like.dtype).eps * (1 + float(z.abs().max()))
+    rounding = torch.finfo(shared.precision).eps * (1 + float(z.abs().max()))
     tolerance = 1e-3 + 64 * rounding / float(delta.norm())
     if not residual < tolerance < 0.1:
         return Settled(shared, "not checked against its protocol: no δ = softmax − onehot is seen")
