@@ -29,6 +29,12 @@ class Shared:
     gradient: Tensors  # or update, in the same units: the same names; of a partial one, some
     x_shape: tuple[int, ...]  # (batch, channels, height, width): public
     protocol: Protocol = field(default_factory=Protocol)  # how the client made its update: public
+    sent_as: torch.dtype | None = None  # to which the gradient was rounded; None: its own dtype
+
+    @property
+    def precision(self) -> torch.dtype:
+        """The dtype whose rounding the numbers of the gradient carry: `sent_as`, or their own."""
+        return self.sent_as or self.like.dtype
 
     @property
     def like(self) -> Tensor:
@@ -63,8 +69,9 @@ class Shared:
         axes = self.weights[name].ndim
         if axes != 2:
             raise ValueError(
-                f"the last layer is not linear: {name} has {axes} axes, "
-                "the weight of a linear layer has two"
+                f"the last layer is not linear: {name} has {axes} axes, the weight of a linear "
+                "layer has two (one that is tied to another layer's has its name there, and its "
+                "gradient is the sum of both)"
             )
         self.require(name, *([bias] if bias else []))
         return name, bias

@@ -82,7 +82,7 @@ def _from_bias(shared: Shared) -> Tensor:
             "use labels.by_row_sum"
         )
     shared.require(bias)
-    return _only_negative(bias, shared.gradient[bias])
+    return _only_negative(bias, shared.gradient[bias], shared.precision)
 
 
 def _from_row_sums(shared: Shared) -> Tensor:
@@ -94,10 +94,11 @@ def _from_row_sums(shared: Shared) -> Tensor:
         )
     weight = matrices[-1]
     shared.require(weight)
-    return _only_negative(f"the row sums of {weight}", shared.gradient[weight].sum(1))
+    row_sums = shared.gradient[weight].sum(1)
+    return _only_negative(f"the row sums of {weight}", row_sums, shared.precision)
 
 
-def _only_negative(what: str, delta: Tensor) -> Tensor:
+def _only_negative(what: str, delta: Tensor, precision: torch.dtype) -> Tensor:
     """Where δ is negative, (1,), if it is a δ of one image; `what` names it in an error."""
     negative = int((delta < 0).sum())
     if negative != 1:
@@ -107,7 +108,7 @@ def _only_negative(what: str, delta: Tensor) -> Tensor:
             "optimise the label with attacks.dlg"
         )
     # softmax near one is rounded to eps, so a small δ sums to as much
-    eps = torch.finfo(delta.dtype).eps
+    eps = torch.finfo(precision).eps
     tolerance = eps**0.5 * delta.abs().sum() + 16 * eps
     if delta.sum().abs() > tolerance:
         raise ValueError(

@@ -38,10 +38,11 @@ from torch import Tensor, nn
 from dlgutils import models
 from dlgutils.analytic import mixing_search, reasons
 from dlgutils.analytic.classifier import Classifier, classifier_of
-from dlgutils.analytic.masks import Reading, linear_after
+from dlgutils.analytic.masks import Reading, linear_after, units_kept
 from dlgutils.analytic.mixing_search import Found
 from dlgutils.analytic.sparse_rows import RowSpace, find_sparse, row_space
 from dlgutils.federated import checks
+from dlgutils.federated.alignment import align
 from dlgutils.federated.consistency import require_gradient
 from dlgutils.types import Shared
 
@@ -79,16 +80,18 @@ def separate(model: nn.Module, shared: Shared, *, y: Tensor | None = None) -> Se
     Raises ValueError for a single image, a gradient of another model, a classifier that is not
     linear, labels of another number, and labels to be found for a classifier without bias.
     """
+    model, (shared,) = align(model, shared)
     checks.check(model, shared)
-    shared = require_gradient(shared)
+    shared = require_gradient(model, shared)
     batch = shared.x_shape[0]
     _check_labels(shared, batch, y)
     classifier = classifier_of(shared)
-    rank, rows = row_space(classifier.gradient, batch, shared.like.dtype)
+    rank, rows = row_space(classifier.gradient, batch, shared.precision)
     if rank != batch:
         return Separation(None, 0, math.nan, reasons.wrong_rank(rank, batch, shared.classes))
-    name, rate = _dropout_before(model, shared, shared.classifier[0])
-    found = _by_zeros(classifier, rows, rate) if rate and classifier.has_bias else None
+    dropped = _dropout_before(model, shared, shared.classifier[0])
+    rates = [layer.p for layer in dropped.values() if classifier.has_bias]
+    found = _by_zeros(classifier, rows, *rates) if rates else None
     if found is None or not found.certain:
         found = _by_delta(classifier, batch, y, rows.eps)
     if found is None:
@@ -101,7 +104,7 @@ def separate(model: nn.Module, shared: Shared, *, y: Tensor | None = None) -> Se
     if told_apart < batch:
         reason = reasons.too_alike(told_apart, batch, found)
         return Separation(None, told_apart, residual, reason, found.error.to(shared.like))
-    reading = _reading(shared, found, rows, name, rate)
+    reading = _reading(shared, found, rows, dropped)
     return Separation(reading, batch, residual, "", found.error.to(shared.like))
 
 
@@ -160,28 +163,30 @@ def _by_delta(classifier: Classifier, batch: int, y: Tensor | None, eps: float) 
     return best
 
 
-def _reading(shared: Shared, found: Found, rows: RowSpace, name: str, rate: float) -> Reading:
+def _reading(
+    shared: Shared, found: Found, rows: RowSpace, dropped: dict[str, models.Dropout]
+) -> Reading:
     """The reading of a batch that is certain; units that are zero to their error were dropped."""
     inputs = found.inputs
     masks = {}
-    if name:
+    if dropped:
         zeros = rows.zeros_of(inputs, found.error)
         inputs = inputs.masked_fill(zeros, 0)
     if shared.classifier[1]:
         inputs = inputs[:, :-1]
-    if name:
-        kept = (inputs != 0).to(shared.like)
-        masks[name] = kept / (1 - rate)
+    for name, layer in dropped.items():
+        kept = units_kept(inputs != 0, layer)
+        masks[name] = kept.to(shared.like) / (1 - layer.p)
     return Reading(found.y, found.delta.to(shared.like), inputs.to(shared.like), masks)
 
 
-def _dropout_before(model: nn.Module, shared: Shared, weight: str) -> tuple[str, float]:
-    """Name and rate of the mask before the classifier; without dropout there, no name and zero."""
+def _dropout_before(model: nn.Module, shared: Shared, weight: str) -> dict[str, models.Dropout]:
+    """The dropout before the classifier by the name of its mask; empty: there is none."""
     layers = linear_after(model, shared.x_shape)
     for name, layer in layers.items():
         if layer == weight:
-            return name, models.dropouts(model)[name].p
-    return "", 0.0
+            return {name: models.dropouts(model)[name]}
+    return {}
 
 
 def _find_images(rows: RowSpace, rate: float) -> Tensor:

@@ -22,7 +22,9 @@ def check_images(like: Tensor, x: Tensor) -> None:
     low, high = float(x.min()), float(x.max())
     if not (low >= 0 and high <= 1):
         raise ValueError(
-            f"images have values in [0, 1], got {low:.3g} to {high:.3g}; divide bytes by 255"
+            f"images have values in [0, 1], got {low:.3g} to {high:.3g}; divide bytes by 255, and "
+            "where images were normalised, leave them as they were before and let the model do it: "
+            "models.normalised(model, mean, std)"
         )
 
 

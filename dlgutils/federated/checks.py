@@ -1,11 +1,11 @@
 """What a round must be before anyone computes with it: errors name the value and the way out."""
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 from dlgutils.federated.batch_checks import check_images, check_targets
 from dlgutils.federated.local_training import trained_names
+from dlgutils.federated.model_checks import check_logits, check_model, outputs_of_zeros
 from dlgutils.protocol import Loss
 from dlgutils.types import Batch, Shared, Tensors
 
@@ -26,9 +26,9 @@ def check(model: nn.Module, *rounds: Shared) -> None:
     for shared in rounds:
         _check_protocol(model, shared)
     for x_shape, loss in {(tuple(shared.x_shape), shared.protocol.loss) for shared in rounds}:
-        outputs = _outputs_of_zeros(model, x_shape)
+        outputs = outputs_of_zeros(model, x_shape)
         if loss is cross_entropy:
-            _check_logits(outputs)
+            check_logits(outputs)
 
 
 def check_gradient(shared: Shared) -> None:
@@ -46,23 +46,6 @@ def check_gradient(shared: Shared) -> None:
         )
 
 
-def check_model(model: nn.Module) -> None:
-    """Raises ValueError for a model whose gradient nobody could recompute, or that has none."""
-    if next(model.parameters(), None) is None:
-        raise ValueError(
-            f"this {type(model).__name__} has no parameters, hence no gradient to share; "
-            "give it a layer that learns"
-        )
-    once = {name for name, _ in model.named_modules()}
-    for name, layer in model.named_modules(remove_duplicate=False):
-        if name not in once and next(layer.parameters(), None) is not None:
-            raise ValueError(
-                f"{name} is a {type(layer).__name__} that the model has under another name too: "
-                "torch.func would damage it; keep it under one name, and call it twice in forward"
-            )
-        _check_layer(name, layer)
-
-
 def check_batch(model: nn.Module, batch: Batch, loss: Loss = cross_entropy) -> None:
     """Raises ValueError for images that the model does not take, or targets that `loss` does not.
 
@@ -70,43 +53,10 @@ def check_batch(model: nn.Module, batch: Batch, loss: Loss = cross_entropy) -> N
     """
     x, y = batch
     check_images(next(model.parameters()), x)
-    outputs = _outputs_of_zeros(model, x.shape)
+    outputs = outputs_of_zeros(model, x.shape)
     if loss is cross_entropy:
-        _check_logits(outputs)
+        check_logits(outputs)
     check_targets(loss, outputs.expand(len(x), *outputs.shape[1:]), y)
-
-
-def _outputs_of_zeros(model: nn.Module, x_shape: tuple[int, ...]) -> Tensor:
-    """What the model makes of one image of zeros, (1, ...).
-
-    Raises ValueError if the model does not take images of this shape, (batch, channels, height,
-    width), or draws random numbers in its forward pass.
-    """
-    zero = next(model.parameters()).new_zeros(1, *x_shape[1:])
-    with torch.no_grad(), torch.random.fork_rng(devices=[zero.device] if zero.is_cuda else []):
-        before = _random_states(zero)
-        try:
-            outputs = model(zero)
-        except RuntimeError as error:
-            raise ValueError(
-                f"the model does not take images of shape {tuple(x_shape[1:])}: {error}; "
-                "resize them or build a model for them"
-            ) from error
-        drew = not all(b.equal(a) for b, a in zip(before, _random_states(zero), strict=True))
-    if drew:
-        raise ValueError(
-            "the model draws random numbers in its forward pass, so no attacker could repeat it; "
-            "make it an nn.Dropout layer for models.expose_dropout, or use model.eval()"
-        )
-    return outputs
-
-
-def _check_logits(outputs: Tensor) -> None:
-    if outputs.ndim != 2:
-        raise ValueError(
-            f"a classifier returns (batch, classes), this model returned {tuple(outputs.shape)}; "
-            "flatten before it"
-        )
 
 
 def _check_names_and_shapes(model: nn.Module, what: str, tensors: Tensors) -> None:
@@ -153,31 +103,3 @@ def _check_one_kind(shared: Shared) -> None:
             "weights and gradient are of one dtype and on one device, "
             f"got {' and '.join(kinds)}; move one to the other"
         )
-
-
-def _check_layer(name: str, layer: nn.Module) -> None:
-    kind = type(layer).__name__
-    if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.running_mean is None:
-        raise ValueError(
-            f"{name} is a {kind} without running statistics: it mixes the images of a batch even "
-            "in eval mode; build it with track_running_stats=True and use model.eval(), or use "
-            "GroupNorm"
-        )
-    if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.training:
-        raise ValueError(
-            f"{name} is a {kind} in train mode: it mixes the images of a batch and changes itself "
-            "at each call; put the model in eval mode (model.eval()) to share a gradient of fixed "
-            "statistics"
-        )
-    if isinstance(layer, nn.modules.dropout._DropoutNd) and layer.training and layer.p > 0:
-        raise ValueError(
-            f"{name} is an active {kind}, which redraws its mask in secret at each call; "
-            "use models.expose_dropout(model, x_shape), or model.eval() to switch it off"
-        )
-
-
-def _random_states(like: Tensor) -> list[Tensor]:
-    states = [torch.get_rng_state()]
-    if like.is_cuda:
-        states.append(torch.cuda.get_rng_state(like.device))
-    return states

@@ -5,6 +5,7 @@ from torch import Generator, Tensor, nn
 
 from dlgutils import models
 from dlgutils.federated.checks import check_batch, check_model
+from dlgutils.federated.inputs import check_arrays
 from dlgutils.federated.local_training import PLAIN, trained_names, update
 from dlgutils.federated.mask_checks import check_masks
 from dlgutils.protocol import Protocol
@@ -38,6 +39,8 @@ def share(
     not trained, and models that draw random numbers by themselves, mix the images of a batch, or
     have no parameters.
     """
+    check_arrays(batch)
+    model = models.unwrapped(model)
     check_model(model)
     batch = Batch(batch.x.detach(), batch.y.detach())
     check_batch(model, batch, protocol.loss)
@@ -50,11 +53,18 @@ def share(
             "masks are either given or drawn from a generator, but both came; "
             "pass share(model, batch, generator) or share(model, batch, masks=masks)"
         )
+    masks = models.renamed(masks, models.dropouts(model))
     check_masks(model, masks, visits)
     masks = {name: mask.detach() for name, mask in masks.items()}
     orders = _draw_orders(protocol, batch.x, generator) if protocol.shuffle else None
     weights = models.weights(model)
-    made = update(weights, model, Guess(*batch, masks), protocol, orders)
+    try:
+        made = update(weights, model, Guess(*batch, masks), protocol, orders)
+    except RuntimeError as error:
+        raise ValueError(
+            f"torch.func cannot differentiate this model: {error}; write its forward with "
+            "operations of PyTorch only, without .numpy() or .data"
+        ) from error
     gradient = {name: _scaled(made[name], protocol.scale) for name in sent}
     return Shared(weights, gradient, tuple(batch.x.shape), protocol)
 
@@ -73,11 +83,12 @@ def from_weights(
 
     Raises ValueError for names that only the client has, and for weights that did not change.
     """
+    after = models.renamed(after, before)
     unknown = sorted(after.keys() - before.keys())
     if unknown:
         raise ValueError(
             f"the client sent {', '.join(unknown)}, which the server does not have; "
-            "leave buffers out, and prefixes such as module."
+            "leave buffers out"
         )
     moved = {name: before[name] - tensor for name, tensor in after.items()}
     length = protocol.lr * protocol.steps

@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Sequence
 
 from torch import Tensor, nn
-from torch.func import functional_call, grad
+from torch.func import grad
 from torch.nn.functional import cross_entropy
 
 from dlgutils.federated.mask_checks import check_masks
+from dlgutils.models.forward import forward
 from dlgutils.protocol import Loss, Protocol
 from dlgutils.types import Guess, Tensors
 
@@ -37,7 +38,7 @@ def loss(
     """
     if masks:
         check_masks(model, masks)
-    return criterion(functional_call(model, {**weights, **masks}, (x,)), y)
+    return criterion(forward(model, {**weights, **masks}, x), y)
 
 
 def gradient(

@@ -10,7 +10,9 @@ import torch
 from torch import Generator, Tensor, nn
 from tqdm.auto import tqdm
 
+from dlgutils.federated.alignment import align
 from dlgutils.federated.consistency import settle
+from dlgutils.matching.all_runs import lacks_memory
 from dlgutils.matching.descent import Watch, descend
 from dlgutils.matching.inputs import check_rounds, run_seeds
 from dlgutils.matching.problem import Problem
@@ -67,8 +69,9 @@ def invert(
     even one run is too large.
     """
     rounds = [shared] if isinstance(shared, Shared) else list(shared)
+    model, rounds = align(model, *rounds)
     check_rounds(model, rounds, start, {"steps": steps, "frames": frames, "chunk": chunk})
-    settled = [settle(shared) for shared in rounds]
+    settled = [settle(model, shared) for shared in rounds]
     rounds = [shared for shared, _ in settled]
     seeds = run_seeds(generator, seeds, len(rounds))
     like = rounds[0].like
@@ -96,17 +99,12 @@ def _in_chunks(work: Callable[[slice], Result], runs: int, chunk: int) -> Iterat
         try:
             part = work(slice(done, done + chunk))
         except RuntimeError as error:
-            if not _lacks_memory(error):
+            if not lacks_memory(error):
                 raise
             chunk = _halved(chunk)
         else:
             done += chunk
             yield part
-
-
-def _lacks_memory(error: RuntimeError) -> bool:
-    cuda = isinstance(error, torch.cuda.OutOfMemoryError)
-    return cuda or "can't allocate memory" in str(error)
 
 
 def _halved(chunk: int) -> int:

@@ -1,8 +1,8 @@
 """What enters the linear layers of a network: for attacks that compare it instead of gradients."""
 
 from torch import nn
-from torch.func import functional_call
 
+from dlgutils.models.forward import forward
 from dlgutils.models.modules import recorded_calls
 from dlgutils.protocol import Protocol
 from dlgutils.types import Guess, Tensors
@@ -20,6 +20,6 @@ def linear_inputs(weights: Tensors, model: nn.Module, guess: Guess, _: Protocol)
         guess: images and masks; labels and protocol do not matter.
     """
     with recorded_calls(model) as calls:
-        functional_call(model, {**weights, **guess.masks}, (guess.x,))
+        forward(model, {**weights, **guess.masks}, guess.x)
     linear = [call for call in calls if isinstance(call.module, nn.Linear)]
     return {f"{call.name}.weight": call.input for call in linear}

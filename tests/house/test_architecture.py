@@ -27,6 +27,9 @@ ONLY_IN = {
     "joblib": {"sweeps"},
     "pandas": {"data", "sweeps"},
     "safetensors": {"storage"},
+    "flwr": {"federated"},
+    "ray": set(),
+    "opacus": set(),
 }
 GLOBAL_SETTINGS = {
     "print",
