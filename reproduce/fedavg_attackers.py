@@ -40,7 +40,7 @@ def reconstruct(
     if len(secrets[0].y) > 1:
         given = {id(shared): secret.y for shared, secret in zip(rounds, secrets, strict=True)}
         attack = replace(attack, infer=lambda _, shared: Guess(y=given[id(shared)]))
-    places = [k for k, shared in enumerate(rounds) if is_accepted(shared)]
+    places = [k for k, shared in enumerate(rounds) if is_accepted(model, shared)]
     found: list[du.Batch | None] = [None] * len(rounds)
     if places:
         chosen = [rounds[k] for k in places]
@@ -58,10 +58,10 @@ def attack_of(attacker: str) -> du.Attack:
     return replace(attacks.features, infer=attacks.infer_label, compare=compare)
 
 
-def is_accepted(shared: Shared) -> bool:
+def is_accepted(model: nn.Module, shared: Shared) -> bool:
     """Whether the update may be what its protocol says, and its one label can be read."""
     try:
-        consistency.settle(shared)
+        consistency.settle(model, shared)
         if shared.x_shape[0] == 1:
             labels.read(shared)
     except ValueError:
