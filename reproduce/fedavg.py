@@ -64,9 +64,9 @@ SHORT, LONG = list(ONE_IMAGE)[:3], list(ONE_IMAGE)[3:]
 CHEAP, DEAR = ATTACKERS[1:], ATTACKERS[:1]
 EXPERIMENTS = {
     "LeNet": LENET | {"client": list(ONE_IMAGE), "attacker": ATTACKERS, "round": MANY},
-    "CNN": CNN | {"client": SHORT, "attacker": ATTACKERS, "round": MANY},
     "trained CNN": TRAINED | {"client": list(ONE_IMAGE), "attacker": CHEAP, "round": MANY},
     "CNN, 20 steps": CNN | {"client": LONG, "attacker": CHEAP, "round": MANY},
+    "CNN": CNN | {"client": SHORT, "attacker": ATTACKERS, "round": MANY},
     "four images": LENET | {"client": list(FOUR_IMAGES), "attacker": ATTACKERS[:2], "round": FEW},
     "trained CNN, simulated": TRAINED | {"client": SHORT, "attacker": DEAR, "round": FEW},
     "CNN, 20 steps, simulated": CNN | {"client": LONG, "attacker": DEAR, "round": FEW},
