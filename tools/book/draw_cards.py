@@ -178,9 +178,9 @@ def a_trained_network(figure: Figure) -> None:
 def real_rounds(figure: Figure) -> None:
     """Three pictures: a photograph of a cat, coloured noise, and the photograph again."""
     protocol = du.Protocol(steps=5, lr=0.01)
-    secret = data.photos("cat")
-    model = models.init_default(models.lenet(), Generator().manual_seed(3))
-    shared = du.share(model, secret, protocol=protocol)
+    generator = Generator().manual_seed(3)
+    cat = data.photos("cat")
+    model, secret, shared, _ = honest(models.lenet(), cat, generator, protocol=protocol)
     found = du.invert(model, shared, attacks.idlg, steps=100).x
     update = shared.gradient["fc.weight"].flatten()[: secret.x.numel()]
     mask = torch.randn(update.shape, generator=Generator().manual_seed(4))
