@@ -2,12 +2,13 @@
 
 Every number of the gradient is rounded, to a relative error ε. Rows are divided by their length, so
 in row k of the equations that is ε; and δ was computed as softmax − onehot, each probability
-rounded in its turn, which adds ε p_ik to δ_ik. Together row k has the standard error
+rounded in its turn and the logits before it, which adds ε q_ik to δ_ik, where
+q_ik = p_ik (1 + (1 − p_ik) z_i) and z_i is the largest logit. Together row k has the standard error
 
-    σ_k = ε √(1 + Σ_i (s_k p_ik ‖m_i‖)²),    s_k what δ is multiplied by in that row.
+    σ_k = ε √(1 + Σ_i (s_k q_ik ‖m_i‖)²),    s_k what δ is multiplied by in that row.
 
-A certificate is a residual of that size, times at most 16: the logits were rounded too, and what
-is wrong leaves a thousand times as much. The error bars follow by least squares: M has
+A certificate is a residual of that size, times at most 2; what is wrong leaves a thousand times as
+much. The error bars follow by least squares: M has
 the covariance (Jᵀ σ⁻² J)⁻¹, and R, whose directions of small singular values are known less well,
 adds ε ‖m_i / S‖.
 """
@@ -22,8 +23,10 @@ from dlgutils.analytic.classifier import Classifier
 from dlgutils.analytic.mixing import Point, System
 
 _POLISHES = 3  # each with the weights of the one before
-_CERTIFIED = 16.0  # root mean square of the residuals, in units of their errors
-_SAFETY = 12.0  # of the error bars
+_CERTIFIED = 2.0  # root mean square of the residuals, in units of their errors
+_SAFETY = 1.25  # of the error bars
+_MISSING = 20.0  # how much wider error bars are where images are missing
+_TRACE = 4.0  # singular values of noise, in units of the relative error, are below this
 _SMALLEST = 1e-15  # eigenvalue of a normal matrix with ones on its diagonal
 
 
@@ -41,11 +44,35 @@ class Found(NamedTuple):
         """Whether the residual is rounding."""
         return self.misfit <= _CERTIFIED
 
+    def blurred(self) -> "Found":
+        """The same with error bars for a batch of which something is missing.
+
+        Images without a trace of their own, or with hardly one, are not rounding: they may add up
+        to some ε to what the others are read from, all in one direction.
+        """
+        return self._replace(error=_MISSING * self.error)
+
+    def select(self, images: Tensor) -> "Found":
+        """Some of the images; (images,) bool."""
+        parts = (t[images] for t in (self.inputs, self.y, self.delta, self.error))
+        return Found(*parts, self.misfit)
+
 
 def row_scale_of(classifier: Classifier, eps: float) -> Tensor:
     """One over the lengths of the rows of the gradient, (classes,); zero for rows of rounding."""
     length = classifier.gradient.norm(dim=1)
     return torch.where(length > eps**2 * length.max(), 1 / length, 0)
+
+
+def count_traces(classifier: Classifier, eps: float) -> int:
+    """How many independent δ the gradient shows beyond rounding.
+
+    Rounding is relative, so the rows are divided by their lengths: an image of which the network is
+    sure has a small δ, but where that lies in rows in which those of the others are small too, it
+    shows.
+    """
+    scaled = row_scale_of(classifier, eps)[:, None] * classifier.gradient
+    return int((torch.linalg.svdvals(scaled) > _TRACE * eps).sum())
 
 
 def system_of(classifier: Classifier, images: int, factor: float, row_scale: Tensor) -> System:
@@ -123,7 +150,10 @@ def polish(system: System, m: Tensor, onehot: Tensor, eps: float) -> Found:
 def _weighted(system: System, point: Point) -> System:
     """The same equations, each row divided by its error in units of ε."""
     lengths = point.m[0].norm(dim=1)
-    of_delta = system.scale * (point.probabilities[0] * lengths[:, None]).norm(dim=0)
+    p = point.probabilities[0]
+    logits = point.m[0] @ system.logits + system.bias
+    size = logits.abs().amax(1, keepdim=True)
+    of_delta = system.scale * (p * (1 + (1 - p) * size) * lengths[:, None]).norm(dim=0)
     weight = 1 / torch.hypot(torch.ones_like(of_delta), of_delta)
     of_ones = (point.m[0] / system.singular_values).norm(dim=1)
     return system._replace(

@@ -12,7 +12,7 @@ which one, since any B independent combinations span the same space. Each δ_i s
 most classes − 1 of them are independent: there must be fewer images than classes.
 
 **By δ.** Each δ_i is (softmax(W h_i + b) − onehot(y_i)) / B: another function of the features. Both
-together determine the combinations; `mixing` writes the equations, and `mixing_search` solves them.
+together determine the combinations: `mixing` has the equations, `images_in_turn` the search.
 
 **By zeros.** Dropout of rate p makes a share p of each h_i zero. A mixture Σ c_i h_i of k ≥ 2
 images is zero where all k were dropped, a share pᵏ, and elsewhere only by chance, since features
@@ -36,10 +36,10 @@ import torch
 from torch import Tensor, nn
 
 from dlgutils import models
-from dlgutils.analytic import mixing_search, reasons
+from dlgutils.analytic import images_in_turn, mixing_solution, reasons
 from dlgutils.analytic.classifier import Classifier, classifier_of
 from dlgutils.analytic.masks import Reading, linear_after
-from dlgutils.analytic.mixing_search import Found
+from dlgutils.analytic.mixing_solution import Found
 from dlgutils.analytic.sparse_rows import RowSpace, find_sparse, row_space
 from dlgutils.federated import checks
 from dlgutils.types import Shared
@@ -48,13 +48,13 @@ _TOLD_APART = 0.1  # the largest error of features, relative to their length
 
 
 class Separation(NamedTuple):
-    """What became of a batch: a reading if it is certain, and how far the search came if not."""
+    """What became of a batch: a reading of what is certain, and why it is not more."""
 
-    reading: Reading | None  # only with a certificate; its images come in no particular order
-    n_found: int  # images whose features were told apart
+    reading: Reading | None  # only with a certificate: n_found images, in no particular order
+    n_found: int  # images whose features were told apart, of all of the batch
     residual: float  # ‖G − Δᵀ H‖ / ‖G‖ with Δ recomputed; nan if nothing was found
-    reason: str  # why there is no reading; empty if there is one
-    error: Tensor | None = None  # (batch,): error bars of the features, relative to their length
+    reason: str  # why not all images were read; empty if they were
+    error: Tensor | None = None  # (n_found,): error bars of the features, relative to their length
 
 
 def separate(model: nn.Module, shared: Shared, *, y: Tensor | None = None) -> Separation:
@@ -63,9 +63,11 @@ def separate(model: nn.Module, shared: Shared, *, y: Tensor | None = None) -> Se
     The reading is that of `masks.read` for several images, with the mask of the dropout layer
     before the classifier alone; the order of the images is arbitrary. It comes with a certificate:
     put through the classifier, its features and labels give the shared gradient back, each row of
-    it to rounding. And it comes with error bars: the features of image i are off by about
-    `error[i]` of their length. Without a certificate, or where an error bar is above 0.1, `reading`
-    is None and `reason` says why.
+    it to rounding. And it comes with error bars: the features of image i are off by at most about
+    `error[i]` of their length. Without a certificate `reading` is None. Images whose δ are below
+    rounding, since the network is sure of them, left no trace: then the reading has fewer rows than
+    the batch, and the others add nothing to the gradient. Images whose error bar is above 0.1 are
+    left out too. In all these cases `reason` says why.
 
     There must be fewer images than classes. Up to half as many as classes most batches come apart,
     without dropout too (`dlgutils/tables/mixing.csv`); beyond that, often only with the help of
@@ -83,24 +85,34 @@ def separate(model: nn.Module, shared: Shared, *, y: Tensor | None = None) -> Se
     _check_labels(shared, batch, y)
     classifier = classifier_of(shared)
     rank, rows = row_space(classifier.gradient, batch, shared.like.dtype)
-    if rank != batch:
+    traces = mixing_solution.count_traces(classifier, rows.eps)
+    full = batch >= shared.classes and traces >= shared.classes - 1
+    if rank > batch or full or (traces < batch and not classifier.has_bias):
         return Separation(None, 0, math.nan, reasons.wrong_rank(rank, batch, shared.classes))
+    traces = min(traces, batch)
+    rows = rows.first(traces)
+    y = y if traces == batch else None  # whose labels they are is not known
     name, rate = _dropout_before(model, shared, shared.classifier[0])
-    found = _by_zeros(classifier, rows, rate) if rate and classifier.has_bias else None
+    found = _by_zeros(classifier, rows, batch, rate) if rate and classifier.has_bias else None
     if found is None or not found.certain:
-        found = _by_delta(classifier, batch, y, rows.eps)
+        found = _by_delta(classifier, traces, batch, y, rows.eps)
     if found is None:
-        return Separation(None, 0, math.nan, reasons.impossible(batch))
+        reason = reasons.impossible(traces, batch, shared.classes)
+        return Separation(None, 0, math.nan, reason)
     residual = classifier.residual(found.inputs, found.delta)
-    told_apart = int((found.error <= _TOLD_APART).sum())
     if not found.certain:
-        reason = reasons.no_certificate(residual, batch, shared.classes)
+        reason = reasons.no_certificate(residual, traces, batch, shared.classes)
         return Separation(None, 0, residual, reason)
-    if told_apart < batch:
-        reason = reasons.too_alike(told_apart, batch, found)
-        return Separation(None, told_apart, residual, reason, found.error.to(shared.like))
+    told_apart = found.error <= _TOLD_APART
+    if traces < batch or not told_apart.all():
+        found = found.blurred()
+        told_apart = found.error <= _TOLD_APART
+    reason = reasons.incomplete(told_apart, batch, found)
+    if not told_apart.any():
+        return Separation(None, 0, residual, reason)
+    found = found.select(told_apart)
     reading = _reading(shared, found, rows, name, rate)
-    return Separation(reading, batch, residual, "", found.error.to(shared.like))
+    return Separation(reading, len(found.y), residual, reason, found.error.to(shared.like))
 
 
 def _check_labels(shared: Shared, batch: int, y: Tensor | None) -> None:
@@ -131,26 +143,36 @@ def _check_labels(shared: Shared, batch: int, y: Tensor | None) -> None:
         )
 
 
-def _by_zeros(classifier: Classifier, rows: RowSpace, rate: float) -> Found | None:
-    """The batch by the zeros of dropout; None if too few images have as many as its rate makes."""
-    batch = len(rows.basis)
+def _by_zeros(classifier: Classifier, rows: RowSpace, batch: int, rate: float) -> Found | None:
+    """The images by the zeros of dropout; None if too few have as many as its rate makes."""
     w = _find_images(rows, rate)
-    if len(w) < batch:
+    if len(w) < len(rows.basis):
         return None
     inputs, y = classifier.read(rows, w)
-    return mixing_search.near(classifier, inputs, y, 1 / batch, rows.eps)
+    return mixing_solution.near(classifier, inputs, y, 1 / batch, rows.eps)
 
 
-def _by_delta(classifier: Classifier, batch: int, y: Tensor | None, eps: float) -> Found | None:
-    """The batch by its δ; the loss is taken as a mean, then as a sum, where that is possible.
+def _by_delta(
+    classifier: Classifier, traces: int, batch: int, y: Tensor | None, eps: float
+) -> Found | None:
+    """The images by their δ; the loss is taken as a mean, then as a sum, where that is possible.
 
-    None: neither can be.
+    Where some images left no trace it is a mean: two images with one δ look like one and a sum.
+
+    Args:
+        classifier: weights and gradient.
+        traces: images that the gradient shows.
+        batch: images that there are.
+        y: (batch,), the labels; None: they are sought too.
+        eps: the relative error of the gradient.
+
+    Returns None if no labels agree with the gradient.
     """
     best = None
-    for factor in (1 / batch, 1.0):
-        if not mixing_search.possible(classifier, batch, factor):
+    for factor in (1 / batch, 1.0) if traces == batch else (1 / batch,):
+        if not images_in_turn.possible(classifier.delta_sum(factor), traces):
             continue
-        found = mixing_search.search(classifier, batch, factor, y, eps)
+        found = images_in_turn.search(classifier, traces, factor, y, eps)
         if best is None or found.misfit < best.misfit:
             best = found
         if best.certain:

@@ -104,10 +104,12 @@ def test_separate_certifies_only_the_truth(
         activation=activation,
     )
     separation = separate(model, shared)
-    assert (separation.reading is None) == bool(separation.reason)
-    if separation.reading is not None:
-        assert separation.n_found == batch
+    assert (separation.n_found == batch) == (separation.reason == "")
+    assert (separation.n_found == 0) == (separation.reading is None)
+    if separation.n_found == batch:
         assert_true(separation.reading, *truth, error=0.1)
+    if separation.reading is not None:
+        assert len(separation.reading.y) == len(separation.error) == separation.n_found
         assert_within_error_bars(separation, truth[1])
 
 
@@ -164,13 +166,36 @@ def test_separate_takes_many_equal_labels_apart_in_double_precision():
     assert separation.error.max() < 1e-6
 
 
-def test_separate_says_that_images_are_too_alike():
-    model, shared, *_ = round_of(1, 10, 0.0, y=[3] * 10)
+def test_separate_tells_ten_images_of_one_class_apart():
+    model, shared, *truth = round_of(1, 10, 0.0, y=[3] * 10)
     separation = separate(model, shared)
-    assert separation.reading is None
-    assert 0 < separation.n_found < 10
-    assert "of 10 images were told apart: the others have nearly" in separation.reason
-    assert (separation.error > 0.1).any()
+    assert separation.n_found == 10
+    assert_true(separation.reading, *truth)
+    assert_within_error_bars(separation, truth[1])
+
+
+def test_separate_reads_the_images_beside_one_that_left_no_trace():
+    model, shared, y, features, _ = confident_round()
+    separation = separate(model, shared)
+    assert separation.n_found == 3
+    assert separation.reason.startswith("3 of 4 images were told apart; of the others, 1 left no")
+    order = order_of(separation.reading, features)
+    assert sorted(order.tolist()) == [1, 2, 3]
+    assert separation.reading.y.equal(y[order])
+    assert_within_error_bars(separation, features)
+
+
+def confident_round():
+    """A round of four images of which the model is sure of the first, as `round_of` returns it."""
+    model, _, y, *_ = round_of(0, 4, 0.0)
+    gen = torch.Generator().manual_seed(5)
+    x = torch.rand(4, *SHAPE, generator=gen)
+    hidden = model.body[:2](x.flatten(1)).detach()
+    others, _ = torch.linalg.qr(hidden[1:].T, mode="reduced")
+    alone = hidden[0] - others @ (others.T @ hidden[0])
+    with torch.no_grad():
+        model.fc.weight[y[0]] += 60 * alone / (alone @ hidden[0])
+    return model, share(model, Batch(x, y)), y, hidden, {}
 
 
 def test_separate_takes_the_sum_of_the_losses_too():
