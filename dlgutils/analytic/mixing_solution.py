@@ -24,8 +24,10 @@ from dlgutils.analytic.mixing import Point, System
 
 _POLISHES = 3  # each with the weights of the one before
 _CERTIFIED = 2.0  # root mean square of the residuals, in units of their errors
-_SAFETY = 1.25  # of the error bars
-_MISSING = 20.0  # how much wider error bars are where images are missing
+_SAFETY = 2.5  # of the error bars
+_SAFETY_WHERE_ILL = 25.0  # of those that come from equations that hardly determine the images
+_ILL = 1e-11  # smallest eigenvalue of a normal matrix with ones on its diagonal
+_MISSING = 10.0  # how much wider error bars are where images are missing
 _TRACE = 4.0  # singular values of noise, in units of the relative error, are below this
 _SMALLEST = 1e-15  # eigenvalue of a normal matrix with ones on its diagonal
 
@@ -175,4 +177,5 @@ def _error_bars(system: System, point: Point, eps: float) -> Tensor:
     of_mixing = inverse.view(images, images).sum(1)
     of_basis = (m / system.singular_values).square().sum(1)
     variance = of_mixing + of_basis
-    return _SAFETY * eps * variance.sqrt() / m.norm(dim=1)
+    safety = _SAFETY if values[0] > _ILL else _SAFETY_WHERE_ILL
+    return safety * eps * variance.sqrt() / m.norm(dim=1)

@@ -44,7 +44,7 @@ from dlgutils.analytic.sparse_rows import RowSpace, find_sparse, row_space
 from dlgutils.federated import checks
 from dlgutils.types import Shared
 
-_TOLD_APART = 0.1  # the largest error of features, relative to their length
+_TOLD_APART = 0.01  # the largest error of features, relative to their length: bars are linear
 
 
 class Separation(NamedTuple):
@@ -66,7 +66,7 @@ def separate(model: nn.Module, shared: Shared, *, y: Tensor | None = None) -> Se
     it to rounding. And it comes with error bars: the features of image i are off by at most about
     `error[i]` of their length. Without a certificate `reading` is None. Images whose δ are below
     rounding, since the network is sure of them, left no trace: then the reading has fewer rows than
-    the batch, and the others add nothing to the gradient. Images whose error bar is above 0.1 are
+    the batch, and the others add nothing to the gradient. Images whose error bar is above 0.01 are
     left out too. In all these cases `reason` says why.
 
     There must be fewer images than classes. Up to half as many as classes most batches come apart,
