@@ -8,11 +8,13 @@ in modules: `data`, `models`, `attacks`, `metrics`, and the wings `federated`, `
 from dlgutils import analytic, attacks, data, federated, metrics, models
 from dlgutils.federated import share
 from dlgutils.matching import invert
+from dlgutils.protocol import Protocol
 from dlgutils.types import Attack, Batch, Result, Shared
 
 __all__ = [
     "Attack",
     "Batch",
+    "Protocol",
     "Result",
     "Shared",
     "analytic",

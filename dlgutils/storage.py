@@ -49,8 +49,9 @@ def save(result: Result, path: str | Path) -> None:
     for name in _tensor_names():
         tensor = getattr(result, name).detach().cpu()
         tensors[name] = tensor.clone(memory_format=torch.contiguous_format)
-    text = {"format": _FORMAT, "attack": result.attack, "complete": str(result.complete)}
-    write_atomic(Path(path), serialise(tensors, {**text, **versions()}))
+    words = {"attack": result.attack, "checked": result.checked, "complete": str(result.complete)}
+    text = {"format": _FORMAT, **words, **versions()}
+    write_atomic(Path(path), serialise(tensors, text))
 
 
 def load(path: str | Path) -> Result:
@@ -74,7 +75,8 @@ def load(path: str | Path) -> Result:
             f"{path} is damaged, or not a saved result ({error}); run the attack again and save it"
         ) from error
     _check_saved(path, text, tensors)
-    return Result(**tensors, attack=text["attack"], complete=text["complete"] == "True")
+    words = {name: text[name] for name in ("attack", "checked")}
+    return Result(**tensors, **words, complete=text["complete"] == "True")
 
 
 def _tensor_names() -> list[str]:
@@ -88,7 +90,7 @@ def _check_saved(path: str | Path, text: Mapping[str, str], tensors: Tensors) ->
             f"{_FORMAT}; install dlgutils {text['dlgutils']}, which wrote it, "
             "or run the attack again"
         )
-    wanted = {*_tensor_names(), "format", "attack", "complete", "dlgutils", "torch"}
+    wanted = {*_tensor_names(), "format", "attack", "checked", "complete", "dlgutils", "torch"}
     wrong = wanted ^ {*text, *tensors}
     if wrong:
         raise ValueError(

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Generator, Tensor, nn
 
+from dlgutils.protocol import Protocol
+
 Tensors = Mapping[str, Tensor]
 """Tensors by name: weights, gradients, masks."""
 
@@ -16,7 +18,7 @@ class Batch(NamedTuple):
     """The client's secret: images and labels. Only `metrics` compares a reconstruction with it."""
 
     x: Tensor  # (batch, channels, height, width) in [0, 1]
-    y: Tensor  # (batch,) class ids, int64
+    y: Tensor  # (batch,) class ids, int64; or other targets of the client's loss
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,15 @@ class Shared:
     """Everything that the server sees of one round of federated learning, and nothing else."""
 
     weights: Tensors  # {name: tensor}, as model.named_parameters()
-    gradient: Tensors  # the same names and shapes; of a partial update, some of them
+    gradient: Tensors  # or update, in the same units: the same names; of a partial one, some
     x_shape: tuple[int, ...]  # (batch, channels, height, width): public
+    protocol: Protocol = field(default_factory=Protocol)  # how the client made its update: public
+    sent_as: torch.dtype | None = None  # to which the gradient was rounded; None: its own dtype
+
+    @property
+    def precision(self) -> torch.dtype:
+        """The dtype whose rounding the numbers of the gradient carry: `sent_as`, or their own."""
+        return self.sent_as or self.like.dtype
 
     @property
     def like(self) -> Tensor:
@@ -60,8 +69,9 @@ class Shared:
         axes = self.weights[name].ndim
         if axes != 2:
             raise ValueError(
-                f"the last layer is not linear: {name} has {axes} axes, "
-                "the weight of a linear layer has two"
+                f"the last layer is not linear: {name} has {axes} axes, the weight of a linear "
+                "layer has two (one that is tied to another layer's has its name there, and its "
+                "gradient is the sum of both)"
             )
         self.require(name, *([bias] if bias else []))
         return name, bias
@@ -131,7 +141,7 @@ class Comparison(NamedTuple):
     Those of the round are compared; the guess may have more.
     """
 
-    of_guess: Callable[[Tensors, nn.Module, Guess], Tensors]  # (weights, model, guess), pure
+    of_guess: Callable[[Tensors, nn.Module, Guess, Protocol], Tensors]  # weights first; pure
     of_round: Callable[[nn.Module, Shared], Tensors]  # called once
 
 
@@ -183,6 +193,7 @@ class Result:
     # (runs,) of the generators; -1: none
     attack: str = ""  # the recipe's name
     complete: bool = True  # False if it was interrupted
+    checked: str = ""  # whether the update is what its protocol says, as far as it can be checked
 
     def __repr__(self) -> str:
         """One line: the recipe, the sizes, and how low the best run came."""

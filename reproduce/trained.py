@@ -134,10 +134,24 @@ def trial(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def reconstruct(
     attack: str, model: nn.Module, shared: Sequence[du.Shared], evaluations: int
 ) -> list[du.Batch]:
-    """What an attack makes of each round of one image.
+    """What an attack makes of each round of one image; grey, of class −1, if it refuses the round.
 
-    attack: a key of SEARCHES, or "closed form". evaluations: of a search.
+    attack: a key of SEARCHES, or "closed form". evaluations: of a search. A network that is certain
+    of an image may leave no δ in single precision, so that no label can be read.
     """
+    try:
+        return _reconstruct(attack, model, shared, evaluations)
+    except ValueError:
+        if len(shared) > 1:
+            found = [reconstruct(attack, model, [one], evaluations) for one in shared]
+            return [batch for (batch,) in found]
+        grey = torch.full(shared[0].x_shape, 0.5)
+        return [du.Batch(grey, torch.tensor([-1]))]
+
+
+def _reconstruct(
+    attack: str, model: nn.Module, shared: Sequence[du.Shared], evaluations: int
+) -> list[du.Batch]:
     if attack == "closed form":
         found = [closed_form.recover(model, one) for one in shared]
         return [du.Batch(one.x, one.y) for one in found]

@@ -11,7 +11,8 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "dlgutils"
 FLOORS = (
-    ("types", "metrics"),
+    ("protocol", "metrics"),
+    ("types",),
     ("storage", "data", "coordinates", "models", "plots"),
     ("federated",),
     ("analytic", "matching"),

@@ -36,7 +36,7 @@ def read_classifier(model: nn.Module, shared: Shared) -> Reading:
     weight, bias = shared.classifier
     y = labels.read_unchecked(shared)
     delta = shared.gradient[bias] if bias else rank_one.delta_without_bias(shared, y)
-    rank_one.check(weight, shared.gradient[weight])
+    rank_one.check(weight, shared)
     features = rank_one.linear_input(shared.gradient[weight], delta)
     return Reading(y, delta[None], features[None], {})
 
@@ -55,7 +55,7 @@ def check_reading(shared: Shared, link: Link, reading: Reading) -> Layer:
 
     Raises ValueError if the reading does not give the gradient back, or is of another loss.
     """
-    batch, eps = len(reading.y), rounding(shared.like)
+    batch, eps = len(reading.y), rounding(shared.precision)
     weight = shared.weights[link.weight].double()
     h, delta = reading.features.double(), reading.delta.double()
     g, has_bias = layer_gradient(shared, link)

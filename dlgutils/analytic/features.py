@@ -12,7 +12,6 @@ counts as read only if its gradient fits, to within these errors.
 """
 
 import itertools
-from dataclasses import replace
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -29,6 +28,8 @@ from dlgutils.analytic.linear_chain import Link, linear_chain
 from dlgutils.analytic.linear_system import Estimate, Solved, rounding, solve
 from dlgutils.analytic.masks import Reading
 from dlgutils.federated import checks
+from dlgutils.federated.alignment import align
+from dlgutils.federated.consistency import require_gradient
 from dlgutils.types import Shared, Tensors
 
 
@@ -70,7 +71,9 @@ def read(model: nn.Module, shared: Shared, reading: Reading | None = None) -> Fe
     certainty (noise, another loss, another model, a batch that does not come apart), and for a
     reading that does not give the gradient back.
     """
+    model, (shared,) = align(model, shared)
     checks.check(model, shared)
+    shared = require_gradient(shared)
     links, ended = linear_chain(model, shared.x_shape)
     if shared.classifier[0] != links[0].weight:
         raise ValueError(
@@ -90,18 +93,24 @@ def split(model: nn.Module, shared: Shared, reading: Reading | None = None) -> l
     them searches for one image: `invert(model, features.split(model, shared), attacks.features)`.
     The arguments are those of `read`, and so are the errors.
     """
+    mixing = models.mixing_layers(model)
+    if mixing:
+        raise ValueError(
+            f"{mixing[0]} normalises by the whole batch; attack the batch as it is, not its images"
+        )
     found = read(model, shared, reading)
     batch = len(found.y)
+    factor = 1 if shared.protocol.sums else batch
     rounds = []
     for image in range(batch):
         gradient = {}
         for layer in found.layers:
-            delta = batch * layer.delta[image]
+            delta = factor * layer.delta[image]
             alone = {"weight": delta[:, None] * layer.inputs[image], "bias": delta}
             names = {f"{layer.name}.{kind}": g for kind, g in alone.items()}
             gradient.update({name: g for name, g in names.items() if name in shared.weights})
         shape = (1, *shared.x_shape[1:])
-        rounds.append(replace(shared, gradient=gradient, x_shape=shape))
+        rounds.append(Shared(shared.weights, gradient, shape))
     return rounds
 
 
@@ -114,11 +123,12 @@ def _descend(
 ) -> tuple[Tensors, tuple[LinearInput, ...], str]:
     """Masks and inputs from the classifier down, and why layers below were not read."""
     masks, layer, like = dict(reading.masks), top, shared.like
-    layers, rates = [], {name: drop.p for name, drop in models.dropouts(model).items()}
+    layers, dropouts = [], models.dropouts(model)
     for upper, lower in itertools.zip_longest(links, links[1:]):
         layers.append(_record(upper, layer, like))
         if upper.dropout and upper.dropout not in masks:
-            masks[upper.dropout] = read_mask(rates[upper.dropout], layer.solved.inputs).to(like)
+            mask = read_mask(dropouts[upper.dropout], layer.solved.inputs)
+            masks[upper.dropout] = mask.to(like)
         if lower is None:
             break
         layer, reason = _next_layer(shared, upper, lower, layer, masks.get(upper.dropout))
@@ -146,7 +156,7 @@ def _next_layer(
         return layer, f"the gradient of {lower.weight} was not shared"
     g, has_bias = layer_gradient(shared, lower)
     bias = g[:, -1] if has_bias else None
-    eps = rounding(shared.like)
+    eps = rounding(shared.precision)
     batch = len(layer.delta.value)
     if batch == 1 and has_bias:
         below = from_bias(bias, eps)

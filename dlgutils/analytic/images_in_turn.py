@@ -30,10 +30,9 @@ _SLACK = 3e-3  # of an image: how far sums of δ may be off once images were sub
 
 
 class _Node(NamedTuple):
-    """Images that were found so far; nodes are compared by how they came about."""
+    """Images that were found so far."""
 
     turns: tuple[int, int]  # sum of the ranks of all choices, images at the last that was not first
-    number: int  # of the node, downwards: of equal ones the newest goes first
     together: bool  # whether the others are to be sought together
     inputs: Tensor  # (n, features + 1)
     y: Tensor  # (n,)
@@ -97,15 +96,16 @@ def search_in_turn(batch: _Batch) -> Found | None:
     """The batch, images that are determined alone first; None if nothing was found."""
     generator = Generator().manual_seed(0)
     none = torch.empty(0, dtype=torch.int64)
-    root = _Node((0, 0), 0, False, batch.classifier.gradient[:0], none)
-    heap, best = [root], None
+    root = _Node((0, 0), False, batch.classifier.gradient[:0], none)
+    heap, best = [(root.turns, 0, root)], None
+    numbers = itertools.count(-1, -1)  # downwards: of equal turns the newest goes first
     for _ in range(_NODES):
         if not heap:
             break
-        node = heapq.heappop(heap)
+        *_, node = heapq.heappop(heap)
         children = [] if node.together else _children(batch, node, generator)
         for child in children:
-            heapq.heappush(heap, child)
+            heapq.heappush(heap, (child.turns, next(numbers), child))
         if children:
             continue
         found = _completed(batch, node)
@@ -144,11 +144,10 @@ def _children(batch: _Batch, node: _Node, generator: Generator) -> list[_Node]:
     for k, (v, y) in enumerate(sets):
         inputs = torch.cat([node.inputs, v @ rest.system.basis])
         turns = (node.turns[0] + k, found) if k else node.turns
-        number = node.number - len(children) - 1
-        children.append(_Node(turns, number, False, inputs, torch.cat([node.y, y])))
+        children.append(_Node(turns, False, inputs, torch.cat([node.y, y])))
     if sets and found:
         turns = (node.turns[0] + 1, found)
-        children.append(node._replace(turns=turns, number=node.number - 1, together=True))
+        children.append(node._replace(turns=turns, together=True))
     return children
 
 

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from dlgutils.analytic.linear_system import Estimate
+from dlgutils.analytic.masks import units_kept
 from dlgutils.analytic.rank_one import SIGNIFICANT
 from dlgutils.analytic.slopes import Slope, slope_of_output
+from dlgutils.models.dropout import Dropout
 
 _MOST_UNSURE = 12  # images whose slope of one unit is not sure: 2¹² combinations are tried
 
@@ -19,13 +21,13 @@ class Below(NamedTuple):
     units: Tensor  # (n_out,) bool
 
 
-def read_mask(rate: float, inputs: Estimate) -> Tensor:
-    """The mask of dropout with this rate before a linear layer, (batch, n_in), from its inputs.
+def read_mask(dropout: Dropout, inputs: Estimate) -> Tensor:
+    """The mask of dropout before a linear layer, (batch, *mask), from the layer's inputs.
 
     Units that are zero to within their errors count as dropped, which makes no difference.
     """
     kept = inputs.value.abs() > SIGNIFICANT * inputs.error
-    return kept.to(inputs.value) / (1 - rate)
+    return units_kept(kept, dropout).to(inputs.value) / (1 - dropout.p)
 
 
 def from_bias(bias: Tensor, eps: float) -> Below:

@@ -19,12 +19,12 @@ from dlgutils.analytic.rank_one import SIGNIFICANT
 _OPERATIONS = 4  # each number of a gradient comes from some roundings, not one
 
 
-def rounding(like: Tensor) -> float:
+def rounding(dtype: torch.dtype) -> float:
     """The standard error, relative to its terms, of a number that was computed in this dtype.
 
     What is computed from it here, in double precision, is rounded as well.
     """
-    return _OPERATIONS * (torch.finfo(like.dtype).eps + torch.finfo(torch.float64).eps)
+    return _OPERATIONS * (torch.finfo(dtype).eps + torch.finfo(torch.float64).eps)
 
 
 class Estimate(NamedTuple):

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from dlgutils import models
 from dlgutils.analytic import labels, rank_one
 from dlgutils.federated import checks
+from dlgutils.federated.alignment import align
+from dlgutils.federated.consistency import require_gradient
 from dlgutils.models.modules import observe
 from dlgutils.types import Shared, Tensors
 
@@ -48,7 +50,9 @@ def read(model: nn.Module, shared: Shared, *, noise: float = 0.0) -> Reading:
     gets, since its mask leaves no zero columns, and for a noise that is negative or not finite.
     """
     check_noise(noise)
+    model, (shared,) = align(model, shared)
     checks.check(model, shared)
+    shared = require_gradient(shared)
     return read_unchecked(model, shared, noise)
 
 
@@ -70,12 +74,21 @@ def read_unchecked(model: nn.Module, shared: Shared, noise: float) -> Reading:
     masks = {}
     for name, linear in layers.items():
         gradient = shared.gradient[linear]
-        rank_one.check(linear, gradient)
-        kept = gradient.any(0).to(delta)
-        masks[name] = kept[None] / (1 - dropouts[name].p)
-    rank_one.check(weight, shared.gradient[weight])
+        rank_one.check(linear, shared)
+        kept = units_kept(gradient.any(0)[None], dropouts[name])
+        masks[name] = kept.to(delta) / (1 - dropouts[name].p)
+    rank_one.check(weight, shared)
     features = rank_one.linear_input(shared.gradient[weight], delta)
     return Reading(y, delta[None], features[None], masks)
+
+
+def units_kept(kept: Tensor, layer: models.Dropout) -> Tensor:
+    """Which entries of a mask are not zero, (batch, *mask), given which features are, (batch, n).
+
+    Where channels are dropped, each has many features, and one that is left shows that it was kept.
+    """
+    shape = layer.mask.shape
+    return kept.view(len(kept), shape.numel(), -1).any(2).view(-1, *shape)
 
 
 def check_noise(noise: float) -> None:

@@ -3,7 +3,8 @@
 Every number of the gradient is rounded, to a relative error ε. Rows are divided by their length, so
 in row k of the equations that is ε; and δ was computed as softmax − onehot, each probability
 rounded in its turn and the logits before it, which adds ε q_ik to δ_ik, where
-q_ik = p_ik (1 + (1 − p_ik) z_i) and z_i is the largest logit. Together row k has the standard error
+q_ik = p_ik (1 + (1 − p_ik) z_i) and z_i is the size of the largest logit and of the terms that it
+is a sum of. Together row k has the standard error
 
     σ_k = ε √(1 + Σ_i (s_k q_ik ‖m_i‖)²),    s_k what δ is multiplied by in that row.
 
@@ -24,12 +25,11 @@ from dlgutils.analytic.mixing import Point, System
 
 _POLISHES = 3  # each with the weights of the one before
 _CERTIFIED = 2.0  # root mean square of the residuals, in units of their errors
-_SAFETY = 2.5  # of the error bars
-_SAFETY_WHERE_ILL = 25.0  # of those that come from equations that hardly determine the images
-_ILL = 1e-11  # smallest eigenvalue of a normal matrix with ones on its diagonal
+_SAFETY = 12.0  # of the error bars
 _MISSING = 10.0  # how much wider error bars are where images are missing
 _TRACE = 4.0  # singular values of noise, in units of the relative error, are below this
-_SMALLEST = 1e-15  # eigenvalue of a normal matrix with ones on its diagonal
+_UNKNOWN = 1e-14  # of the eigenvalues of a normal matrix with ones on its diagonal: rounding
+_SMALLEST = 1e-20  # of what is left of them
 
 
 class Found(NamedTuple):
@@ -40,6 +40,7 @@ class Found(NamedTuple):
     delta: Tensor  # (images, classes): ∂loss/∂logits
     error: Tensor  # (images,): of the inputs, relative to their length
     misfit: float  # root mean square of the residuals, in units of their errors
+    factor: float  # by which the loss multiplies δ
 
     @property
     def certain(self) -> bool:
@@ -57,7 +58,7 @@ class Found(NamedTuple):
     def select(self, images: Tensor) -> "Found":
         """Some of the images; (images,) bool."""
         parts = (t[images] for t in (self.inputs, self.y, self.delta, self.error))
-        return Found(*parts, self.misfit)
+        return Found(*parts, self.misfit, self.factor)
 
 
 def row_scale_of(classifier: Classifier, eps: float) -> Tensor:
@@ -99,6 +100,7 @@ def system_of(classifier: Classifier, images: int, factor: float, row_scale: Ten
         singular_values=s[:images],
         target=u[:, :images] * s[:images],
         logits=features @ classifier.linear.T,
+        weights=classifier.linear,
         bias=weights[:, -1] if has_bias else torch.zeros_like(weights[:, -1]),
         ones=basis[:, -1] if has_bias else None,
     )
@@ -146,6 +148,7 @@ def polish(system: System, m: Tensor, onehot: Tensor, eps: float) -> Found:
         delta=system.factor * difference,
         error=error * max(1.0, misfit),
         misfit=misfit,
+        factor=system.factor,
     )
 
 
@@ -153,8 +156,7 @@ def _weighted(system: System, point: Point) -> System:
     """The same equations, each row divided by its error in units of ε."""
     lengths = point.m[0].norm(dim=1)
     p = point.probabilities[0]
-    logits = point.m[0] @ system.logits + system.bias
-    size = logits.abs().amax(1, keepdim=True)
+    size = _sizes_of_logits(system, point.m[0])
     of_delta = system.scale * (p * (1 + (1 - p) * size) * lengths[:, None]).norm(dim=0)
     weight = 1 / torch.hypot(torch.ones_like(of_delta), of_delta)
     of_ones = (point.m[0] / system.singular_values).norm(dim=1)
@@ -165,6 +167,14 @@ def _weighted(system: System, point: Point) -> System:
     )
 
 
+def _sizes_of_logits(system: System, m: Tensor) -> Tensor:
+    """The largest logit of each image, (images, 1), and the terms that it is a sum of."""
+    logits = m @ system.logits + system.bias
+    features = (m @ system.basis)[:, : system.weights.shape[1]]
+    terms = (features.square() @ system.weights.square().T).sqrt()
+    return (logits.abs() + terms).amax(1, keepdim=True)
+
+
 def _error_bars(system: System, point: Point, eps: float) -> Tensor:
     """The standard error of each image's inputs, relative to their length, (images,)."""
     normal, _ = mixing.normal_equations(system, point)
@@ -173,9 +183,8 @@ def _error_bars(system: System, point: Point, eps: float) -> Tensor:
     size = normal[0].diagonal().rsqrt()
     scaled = size[:, None] * normal[0] * size
     values, vectors = torch.linalg.eigh(scaled)
-    inverse = (vectors.square() / values.clamp(min=_SMALLEST)).sum(1) * size.square()
+    inverse = (vectors.square() / (values - _UNKNOWN).clamp(min=_SMALLEST)).sum(1) * size.square()
     of_mixing = inverse.view(images, images).sum(1)
     of_basis = (m / system.singular_values).square().sum(1)
     variance = of_mixing + of_basis
-    safety = _SAFETY if values[0] > _ILL else _SAFETY_WHERE_ILL
-    return safety * eps * variance.sqrt() / m.norm(dim=1)
+    return _SAFETY * eps * variance.sqrt() / m.norm(dim=1)

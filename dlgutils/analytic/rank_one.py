@@ -15,17 +15,20 @@ SIGNIFICANT = 6
 """A number counts as different from zero if it is more standard errors than this away from it."""
 
 
-def check(name: str, gradient: Tensor) -> None:
+def check(name: str, shared: Shared) -> None:
     """Raises ValueError unless the gradient of a linear layer is δ uᵀ, as that of one image is.
 
-    name: of the layer's weight; gradient: ∂loss/∂weight, (n_out, n_in).
+    name: of the layer's weight, whose gradient is (n_out, n_in). Rounding is allowed for, that of a
+    computation in the gradient's dtype and that on its way (`Shared.precision`).
     """
+    gradient = shared.gradient[name]
     longest = gradient.norm(dim=1).argmax()
     row = gradient[longest]
     along_row = (gradient @ row)[:, None] * row / (row @ row)
     residual = gradient - along_row
     share = float(residual.norm() / gradient.norm())
-    if share > 1e3 * torch.finfo(gradient.dtype).eps:
+    computed, sent = torch.finfo(gradient.dtype).eps, torch.finfo(shared.precision).eps
+    if share > 1e3 * computed + sent:
         raise ValueError(
             f"the gradient of {name} is not a product δ uᵀ, as that of one image is: {share:.0e} "
             "of its length is left over; noise that was not announced, several images, or a layer "

@@ -35,6 +35,14 @@ def no_certificate(residual: float, traces: int, batch: int, classes: int) -> st
     )
 
 
+def other_labels(found: Tensor, y: Tensor) -> str:
+    """The reason if the labels that were found are not among those that were given."""
+    return (
+        f"the images that this gradient shows have the labels {sorted(found.tolist())}, which are "
+        f"not among those given, {sorted(y.tolist())}: wrong labels, or another round"
+    )
+
+
 def incomplete(told_apart: Tensor, batch: int, found: Found) -> str:
     """The reason if the sum is certain, but not every image; empty if every image is.
 

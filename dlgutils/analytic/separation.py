@@ -32,19 +32,20 @@ same, have nearly the same δ, and lose digits in telling them apart.
 import math
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from dlgutils import models
-from dlgutils.analytic import images_in_turn, mixing_solution, reasons
+from dlgutils.analytic import labels, mixing_solution, reasons, replay, ways_apart
 from dlgutils.analytic.classifier import Classifier, classifier_of
-from dlgutils.analytic.masks import Reading, linear_after
+from dlgutils.analytic.masks import Reading, linear_after, units_kept
 from dlgutils.analytic.mixing_solution import Found
-from dlgutils.analytic.sparse_rows import RowSpace, find_sparse, row_space
+from dlgutils.analytic.sparse_rows import RowSpace, row_space
 from dlgutils.federated import checks
+from dlgutils.federated.alignment import align
+from dlgutils.federated.consistency import require_gradient
 from dlgutils.types import Shared
 
-_TOLD_APART = 0.01  # the largest error of features, relative to their length: bars are linear
+_TOLD_APART = 0.1  # the largest error bar of features, relative to their length
 
 
 class Separation(NamedTuple):
@@ -63,11 +64,12 @@ def separate(model: nn.Module, shared: Shared, *, y: Tensor | None = None) -> Se
     The reading is that of `masks.read` for several images, with the mask of the dropout layer
     before the classifier alone; the order of the images is arbitrary. It comes with a certificate:
     put through the classifier, its features and labels give the shared gradient back, each row of
-    it to rounding. And it comes with error bars: the features of image i are off by at most about
-    `error[i]` of their length. Without a certificate `reading` is None. Images whose δ are below
-    rounding, since the network is sure of them, left no trace: then the reading has fewer rows than
-    the batch, and the others add nothing to the gradient. Images whose error bar is above 0.01 are
-    left out too. In all these cases `reason` says why.
+    it to rounding. And it comes with error bars: the features of image i are off by at most
+    `error[i]` of their length, which also held in four rounds of known images near those that were
+    read (`replay`). Without a certificate `reading` is None. Images whose δ are below rounding,
+    since the network is sure of them, left no trace: then the reading has fewer rows than the
+    batch, and the others add nothing to the gradient. Images whose error bar is above 0.1 are left
+    out too. In all these cases `reason` says why.
 
     There must be fewer images than classes. Up to half as many as classes most batches come apart,
     without dropout too (`dlgutils/tables/mixing.csv`); beyond that, often only with the help of
@@ -75,139 +77,96 @@ def separate(model: nn.Module, shared: Shared, *, y: Tensor | None = None) -> Se
     is the mean of the cross-entropy over the batch, or its sum. Masks equal the client's except at
     units that were zero to rounding anyway. The same input gives the same output.
 
-    y: the labels, (batch,), where they are known; otherwise they are found as well.
+    y: the labels, (batch,), where they are known; otherwise they are found as well. What is found
+    beside images without a trace has labels that are among them, or is refused.
 
     Raises ValueError for a single image, a gradient of another model, a classifier that is not
     linear, labels of another number, and labels to be found for a classifier without bias.
     """
+    model, (shared,) = align(model, shared)
     checks.check(model, shared)
+    shared = require_gradient(shared)
     batch = shared.x_shape[0]
-    _check_labels(shared, batch, y)
+    labels.check_given(shared, y)
     classifier = classifier_of(shared)
-    rank, rows = row_space(classifier.gradient, batch, shared.like.dtype)
+    rank, rows = row_space(classifier.gradient, batch, shared.precision)
     traces = mixing_solution.count_traces(classifier, rows.eps)
     full = batch >= shared.classes and traces >= shared.classes - 1
     if rank > batch or full or (traces < batch and not classifier.has_bias):
         return Separation(None, 0, math.nan, reasons.wrong_rank(rank, batch, shared.classes))
     traces = min(traces, batch)
     rows = rows.first(traces)
-    y = y if traces == batch else None  # whose labels they are is not known
-    name, rate = _dropout_before(model, shared, shared.classifier[0])
-    found = _by_zeros(classifier, rows, batch, rate) if rate and classifier.has_bias else None
+    dropped = _dropout_before(model, shared, shared.classifier[0])
+    rates = [layer.p for layer in dropped.values() if classifier.has_bias]
+    found = ways_apart.by_zeros(classifier, rows, batch, *rates) if rates else None
     if found is None or not found.certain:
-        found = _by_delta(classifier, traces, batch, y, rows.eps)
+        known = y if traces == batch else None  # whose labels they are is not known
+        found = ways_apart.by_delta(classifier, traces, batch, known, rows.eps)
     if found is None:
         reason = reasons.impossible(traces, batch, shared.classes)
         return Separation(None, 0, math.nan, reason)
-    residual = classifier.residual(found.inputs, found.delta)
     if not found.certain:
+        residual = classifier.residual(found.inputs, found.delta)
         reason = reasons.no_certificate(residual, traces, batch, shared.classes)
         return Separation(None, 0, residual, reason)
-    told_apart = found.error <= _TOLD_APART
-    if traces < batch or not told_apart.all():
+    return _of_certain(shared, classifier, found, y, rows, dropped)
+
+
+def _of_certain(
+    shared: Shared,
+    classifier: Classifier,
+    found: Found,
+    y: Tensor | None,
+    rows: RowSpace,
+    dropped: dict[str, models.Dropout],
+) -> Separation:
+    """What can be said of a batch that has a certificate: the images that are told apart.
+
+    Args:
+        shared: the round.
+        classifier: its classifier.
+        found: the images that left a trace.
+        y: the labels of all images, (batch,), if they are known.
+        rows: the row space of the gradient.
+        dropped: the dropout before the classifier.
+    """
+    batch = shared.x_shape[0]
+    residual = classifier.residual(found.inputs, found.delta)
+    if y is not None and not labels.are_among(found.y, y):
+        return Separation(None, 0, residual, reasons.other_labels(found.y, y))
+    found = replay.checked(classifier, found, rows.eps, shared.like, shared.precision)
+    if len(found.y) < batch or not (found.error <= _TOLD_APART).all():
         found = found.blurred()
-        told_apart = found.error <= _TOLD_APART
+    told_apart = found.error <= _TOLD_APART
     reason = reasons.incomplete(told_apart, batch, found)
     if not told_apart.any():
         return Separation(None, 0, residual, reason)
     found = found.select(told_apart)
-    reading = _reading(shared, found, rows, name, rate)
+    reading = _reading(shared, found, rows, dropped)
     return Separation(reading, len(found.y), residual, reason, found.error.to(shared.like))
 
 
-def _check_labels(shared: Shared, batch: int, y: Tensor | None) -> None:
-    """Raises ValueError for a single image, and for labels that are missing or not one for each."""
-    if batch == 1:
-        raise ValueError("a batch of one needs no separation; use masks.read")
-    weight, bias = shared.classifier
-    if y is None and bias is None:
-        raise ValueError(
-            f"{weight} has no bias, whose gradient says how many images of each class there are; "
-            "pass the labels, y=, or ask for one image a round and use masks.read"
-        )
-    if y is None:
-        return
-    if not isinstance(y, Tensor) or y.dtype != torch.int64:
-        kind = y.dtype if isinstance(y, Tensor) else type(y).__name__
-        raise ValueError(
-            f"labels are an int64 tensor of class ids, got {kind}; try torch.tensor(y)"
-        )
-    if y.shape != (batch,):
-        raise ValueError(
-            f"there are {batch} images, hence labels of shape ({batch},), got {tuple(y.shape)}"
-        )
-    if not ((y >= 0) & (y < shared.classes)).all():
-        raise ValueError(
-            f"labels lie in 0 … {shared.classes - 1} for this model, "
-            f"got {int(y.min())} to {int(y.max())}"
-        )
-
-
-def _by_zeros(classifier: Classifier, rows: RowSpace, batch: int, rate: float) -> Found | None:
-    """The images by the zeros of dropout; None if too few have as many as its rate makes."""
-    w = _find_images(rows, rate)
-    if len(w) < len(rows.basis):
-        return None
-    inputs, y = classifier.read(rows, w)
-    return mixing_solution.near(classifier, inputs, y, 1 / batch, rows.eps)
-
-
-def _by_delta(
-    classifier: Classifier, traces: int, batch: int, y: Tensor | None, eps: float
-) -> Found | None:
-    """The images by their δ; the loss is taken as a mean, then as a sum, where that is possible.
-
-    Where some images left no trace it is a mean: two images with one δ look like one and a sum.
-
-    Args:
-        classifier: weights and gradient.
-        traces: images that the gradient shows.
-        batch: images that there are.
-        y: (batch,), the labels; None: they are sought too.
-        eps: the relative error of the gradient.
-
-    Returns None if no labels agree with the gradient.
-    """
-    best = None
-    for factor in (1 / batch, 1.0) if traces == batch else (1 / batch,):
-        if not images_in_turn.possible(classifier.delta_sum(factor), traces):
-            continue
-        found = images_in_turn.search(classifier, traces, factor, y, eps)
-        if best is None or found.misfit < best.misfit:
-            best = found
-        if best.certain:
-            break
-    return best
-
-
-def _reading(shared: Shared, found: Found, rows: RowSpace, name: str, rate: float) -> Reading:
+def _reading(
+    shared: Shared, found: Found, rows: RowSpace, dropped: dict[str, models.Dropout]
+) -> Reading:
     """The reading of a batch that is certain; units that are zero to their error were dropped."""
     inputs = found.inputs
     masks = {}
-    if name:
+    if dropped:
         zeros = rows.zeros_of(inputs, found.error)
         inputs = inputs.masked_fill(zeros, 0)
     if shared.classifier[1]:
         inputs = inputs[:, :-1]
-    if name:
-        kept = (inputs != 0).to(shared.like)
-        masks[name] = kept / (1 - rate)
+    for name, layer in dropped.items():
+        kept = units_kept(inputs != 0, layer)
+        masks[name] = kept.to(shared.like) / (1 - layer.p)
     return Reading(found.y, found.delta.to(shared.like), inputs.to(shared.like), masks)
 
 
-def _dropout_before(model: nn.Module, shared: Shared, weight: str) -> tuple[str, float]:
-    """Name and rate of the mask before the classifier; without dropout there, no name and zero."""
+def _dropout_before(model: nn.Module, shared: Shared, weight: str) -> dict[str, models.Dropout]:
+    """The dropout before the classifier by the name of its mask; empty: there is none."""
     layers = linear_after(model, shared.x_shape)
     for name, layer in layers.items():
         if layer == weight:
-            return name, models.dropouts(model)[name].p
-    return "", 0.0
-
-
-def _find_images(rows: RowSpace, rate: float) -> Tensor:
-    """The combinations of the gradient's rows with an image's share of zeros: (found, batch)."""
-    by_all = rate ** len(rows.basis)  # the share of units that every image dropped
-    seen = rows.column_norms > 0
-    seen[-1] = False  # the column of the bias has no zeros
-    of_the_others = (rate - by_all) / (1 - by_all)
-    return find_sparse(rows.select(seen), of_the_others)
+            return {name: models.dropouts(model)[name]}
+    return {}

@@ -1,6 +1,7 @@
 """The honest client, what leaves its device, and what is checked about it."""
 
-from dlgutils.federated.client import gradient, loss, share
+from dlgutils.federated.client import from_weights, share
+from dlgutils.federated.local_training import gradient, loss, update
 from dlgutils.federated.rounds import Round, honest
 
-__all__ = ["Round", "gradient", "honest", "loss", "share"]
+__all__ = ["Round", "from_weights", "gradient", "honest", "loss", "share", "update"]

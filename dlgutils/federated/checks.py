@@ -1,8 +1,12 @@
 """What a round must be before anyone computes with it: errors name the value and the way out."""
 
-import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.nn.functional import cross_entropy
 
+from dlgutils.federated.batch_checks import check_images, check_targets
+from dlgutils.federated.local_training import trained_names
+from dlgutils.federated.model_checks import check_logits, check_model, outputs_of_zeros
+from dlgutils.protocol import Loss
 from dlgutils.types import Batch, Shared, Tensors
 
 
@@ -19,8 +23,12 @@ def check(model: nn.Module, *rounds: Shared) -> None:
         _check_part(model, shared.gradient)
         _check_one_kind(shared)
         check_gradient(shared)
-    for x_shape in {tuple(shared.x_shape) for shared in rounds}:
-        count_classes(model, x_shape)
+    for shared in rounds:
+        _check_protocol(model, shared)
+    for x_shape, loss in {(tuple(shared.x_shape), shared.protocol.loss) for shared in rounds}:
+        outputs = outputs_of_zeros(model, x_shape)
+        if loss is cross_entropy:
+            check_logits(outputs)
 
 
 def check_gradient(shared: Shared) -> None:
@@ -38,67 +46,17 @@ def check_gradient(shared: Shared) -> None:
         )
 
 
-def check_model(model: nn.Module) -> None:
-    """Raises ValueError for a model whose gradient nobody could recompute, or that has none."""
-    if next(model.parameters(), None) is None:
-        raise ValueError(
-            f"this {type(model).__name__} has no parameters, hence no gradient to share; "
-            "give it a layer that learns"
-        )
-    once = {name for name, _ in model.named_modules()}
-    for name, layer in model.named_modules(remove_duplicate=False):
-        if name not in once and next(layer.parameters(), None) is not None:
-            raise ValueError(
-                f"{name} is a {type(layer).__name__} that the model has under another name too: "
-                "torch.func would damage it; keep it under one name, and call it twice in forward"
-            )
-        _check_layer(name, layer)
+def check_batch(model: nn.Module, batch: Batch, loss: Loss = cross_entropy) -> None:
+    """Raises ValueError for images that the model does not take, or targets that `loss` does not.
 
-
-def check_batch(model: nn.Module, batch: Batch) -> None:
-    """Raises ValueError for images or labels that the model does not take."""
-    x, y = batch
-    _check_images(next(model.parameters()), x)
-    if (y.shape, y.dtype, y.device) != ((len(x),), torch.int64, x.device):
-        raise ValueError(
-            f"labels are int64 class ids of shape ({len(x)},) on {x.device}, "
-            f"got {y.dtype} of shape {tuple(y.shape)} on {y.device}"
-        )
-    classes = count_classes(model, x.shape)
-    if not ((y >= 0) & (y < classes)).all():
-        raise ValueError(
-            f"labels lie in 0 … {classes - 1} for this model, got {int(y.min())} to {int(y.max())}"
-        )
-
-
-def count_classes(model: nn.Module, x_shape: tuple[int, ...]) -> int:
-    """The number of classes, from a forward pass of one zero image.
-
-    x_shape: (batch, channels, height, width). Raises ValueError if the model does not take such
-    images, draws random numbers in its forward pass, or is not a classifier.
+    Cross-entropy is for classifiers.
     """
-    zero = next(model.parameters()).new_zeros(1, *x_shape[1:])
-    with torch.no_grad(), torch.random.fork_rng(devices=[zero.device] if zero.is_cuda else []):
-        before = _random_states(zero)
-        try:
-            z = model(zero)
-        except RuntimeError as error:
-            raise ValueError(
-                f"the model does not take images of shape {tuple(x_shape[1:])}: {error}; "
-                "resize them or build a model for them"
-            ) from error
-        drew = not all(b.equal(a) for b, a in zip(before, _random_states(zero), strict=True))
-    if drew:
-        raise ValueError(
-            "the model draws random numbers in its forward pass, so no attacker could repeat it; "
-            "make it an nn.Dropout layer for models.expose_dropout, or use model.eval()"
-        )
-    if z.ndim != 2:
-        raise ValueError(
-            f"a classifier returns (batch, classes), this model returned {tuple(z.shape)}; "
-            "flatten before it"
-        )
-    return z.shape[1]
+    x, y = batch
+    check_images(next(model.parameters()), x)
+    outputs = outputs_of_zeros(model, x.shape)
+    if loss is cross_entropy:
+        check_logits(outputs)
+    check_targets(loss, outputs.expand(len(x), *outputs.shape[1:]), y)
 
 
 def _check_names_and_shapes(model: nn.Module, what: str, tensors: Tensors) -> None:
@@ -127,6 +85,16 @@ def _check_part(model: nn.Module, gradient: Tensors) -> None:
     _check_names_and_shapes(model, "gradient", {**own, **gradient})
 
 
+def _check_protocol(model: nn.Module, shared: Shared) -> None:
+    """Raises ValueError if tensors were shared that this model does not train."""
+    frozen = [name for name in shared.gradient if name not in trained_names(model)]
+    if frozen:
+        raise ValueError(
+            f"the gradient of {', '.join(frozen)} was shared, but this model does not train it; "
+            "attack with the model that the client trained, or call requires_grad_(True) on it"
+        )
+
+
 def _check_one_kind(shared: Shared) -> None:
     tensors = (*shared.weights.values(), *shared.gradient.values())
     kinds = sorted({f"{t.dtype} on {t.device}" for t in tensors})
@@ -135,49 +103,3 @@ def _check_one_kind(shared: Shared) -> None:
             "weights and gradient are of one dtype and on one device, "
             f"got {' and '.join(kinds)}; move one to the other"
         )
-
-
-def _check_layer(name: str, layer: nn.Module) -> None:
-    kind = type(layer).__name__
-    if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.running_mean is None:
-        raise ValueError(
-            f"{name} is a {kind} without running statistics: it mixes the images of a batch even "
-            "in eval mode; build it with track_running_stats=True and use model.eval(), or use "
-            "GroupNorm"
-        )
-    if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.training:
-        raise ValueError(
-            f"{name} is a {kind} in train mode: it mixes the images of a batch and changes itself "
-            "at each call; put the model in eval mode (model.eval()) to share a gradient of fixed "
-            "statistics"
-        )
-    if isinstance(layer, nn.modules.dropout._DropoutNd) and layer.training and layer.p > 0:
-        raise ValueError(
-            f"{name} is an active {kind}, which redraws its mask in secret at each call; "
-            "use models.expose_dropout(model, x_shape), or model.eval() to switch it off"
-        )
-
-
-def _check_images(like: Tensor, x: Tensor) -> None:
-    if x.ndim != 4 or len(x) == 0:
-        raise ValueError(
-            "images have the shape (batch, channels, height, width), "
-            f"got {tuple(x.shape)}; try x[None]"
-        )
-    if (x.dtype, x.device) != (like.dtype, like.device):
-        raise ValueError(
-            f"images are {x.dtype} on {x.device}, the model is {like.dtype} on {like.device}; "
-            f"move one to the other: Batch(x.to({like.dtype}), y) or model.to(x)"
-        )
-    low, high = float(x.min()), float(x.max())
-    if not (low >= 0 and high <= 1):
-        raise ValueError(
-            f"images have values in [0, 1], got {low:.3g} to {high:.3g}; divide bytes by 255"
-        )
-
-
-def _random_states(like: Tensor) -> list[Tensor]:
-    states = [torch.get_rng_state()]
-    if like.is_cuda:
-        states.append(torch.cuda.get_rng_state(like.device))
-    return states

@@ -1,44 +1,15 @@
-"""The honest client: one batch, one loss, one gradient, and what leaves the device."""
+"""The honest client: a batch, some steps of training, and what leaves the device."""
 
+import torch
 from torch import Generator, Tensor, nn
-from torch.func import functional_call, grad
-from torch.nn.functional import cross_entropy
 
 from dlgutils import models
 from dlgutils.federated.checks import check_batch, check_model
+from dlgutils.federated.inputs import check_arrays
+from dlgutils.federated.local_training import PLAIN, trained_names, update
 from dlgutils.federated.mask_checks import check_masks
-from dlgutils.types import Batch, Shared, Tensors
-
-_NO_MASKS: Tensors = {}
-
-
-def loss(
-    weights: Tensors, model: nn.Module, x: Tensor, y: Tensor, masks: Tensors = _NO_MASKS
-) -> Tensor:
-    """Mean cross-entropy of the model with these weights and masks: a scalar.
-
-    Args:
-        weights: {name: tensor}, as `models.weights(model)` gives them.
-        model: the network; its own weights do not matter.
-        x: (batch, channels, height, width).
-        y: (batch,) class ids or (batch, classes) probabilities.
-        masks: `{name: (batch, *features)}`; a missing one is all ones.
-
-    Raises ValueError for a mask that the model does not have.
-    """
-    if masks:
-        check_masks(model, masks)
-    return cross_entropy(functional_call(model, {**weights, **masks}, (x,)), y)
-
-
-def gradient(
-    weights: Tensors, model: nn.Module, x: Tensor, y: Tensor, masks: Tensors = _NO_MASKS
-) -> Tensors:
-    """∂loss/∂weights, {name: tensor}; the arguments are those of `loss`.
-
-    The client computes it once; an attacker recomputes it for every guess.
-    """
-    return grad(loss)(weights, model, x, y, masks)
+from dlgutils.protocol import Protocol
+from dlgutils.types import Batch, Guess, Shared, Tensors
 
 
 def share(
@@ -47,32 +18,122 @@ def share(
     generator: Generator | None = None,
     *,
     masks: Tensors | None = None,
+    protocol: Protocol = PLAIN,
 ) -> Shared:
-    """One honest round: the model's weights, and the gradient of the mean cross-entropy.
+    """One honest round: the model's weights, and the client's update, one gradient by default.
 
     Args:
-        model: a classifier; device and dtype follow it and the batch, which must agree.
-        batch: the client's images in [0, 1] and labels.
-        generator: on the CPU; draws one mask per image for every dropout layer with p > 0.
-        masks: `{name: (batch, *features)}` instead, for a caller who drew and keeps them, as in
+        model: its parameters with `requires_grad` are trained; device and dtype follow it and the
+            batch, which must agree.
+        batch: the client's images in [0, 1] and its labels, or other targets of the loss.
+        generator: on the CPU; draws one mask per image and visit for every dropout layer with
+            p > 0, then the orders in which a shuffling client visits its images.
+        masks: `{name: (visits, *features)}` instead, for a caller who drew and keeps them, as in
             `masks = models.draw_masks(model, len(batch.x), generator)`; a missing one is all ones.
+            A client that sees every image once has one visit per image.
+        protocol: how the client trains, and what of it leaves the device.
 
     Raises ValueError for images outside [0, 1] or of a shape or dtype that the model does not take,
-    labels out of range, dropout without a generator, a generator beside masks, masks of another
-    shape, dtype or device, and models that draw random numbers by themselves, mix the images of a
-    batch, have no parameters, or are not classifiers.
+    targets that the loss does not take, dropout or shuffling without a generator, a generator
+    beside masks, masks of another shape, dtype or device, a scale that is unknown, names that are
+    not trained, and models that draw random numbers by themselves, mix the images of a batch, or
+    have no parameters.
     """
+    check_arrays(batch)
+    model = models.unwrapped(model)
     check_model(model)
+    batch = Batch(batch.x.detach(), batch.y.detach())
+    check_batch(model, batch, protocol.loss)
+    sent = _names_sent(model, protocol)
+    visits = protocol.visits(len(batch.x))
     if masks is None:
-        masks = models.draw_masks(model, len(batch.x), generator)
-    elif generator is not None:
+        masks = models.draw_masks(model, visits, generator)
+    elif generator is not None and not protocol.shuffle:
         raise ValueError(
             "masks are either given or drawn from a generator, but both came; "
             "pass share(model, batch, generator) or share(model, batch, masks=masks)"
         )
-    check_masks(model, masks, len(batch.x))
+    masks = models.renamed(masks, models.dropouts(model))
+    check_masks(model, masks, visits)
     masks = {name: mask.detach() for name, mask in masks.items()}
-    batch = batch._replace(x=batch.x.detach())
-    check_batch(model, batch)
+    orders = _draw_orders(protocol, batch.x, generator) if protocol.shuffle else None
     weights = models.weights(model)
-    return Shared(weights, gradient(weights, model, *batch, masks), tuple(batch.x.shape))
+    try:
+        made = update(weights, model, Guess(*batch, masks), protocol, orders)
+    except RuntimeError as error:
+        raise ValueError(
+            f"torch.func cannot differentiate this model: {error}; write its forward with "
+            "operations of PyTorch only, without .numpy() or .data"
+        ) from error
+    gradient = {name: _scaled(made[name], protocol.scale) for name in sent}
+    return Shared(weights, gradient, tuple(batch.x.shape), protocol)
+
+
+def from_weights(
+    before: Tensors, after: Tensors, x_shape: tuple[int, ...], protocol: Protocol
+) -> Shared:
+    """The round of a client that sent its weights instead of its update.
+
+    Args:
+        before: the server's weights, {name: tensor}, all of them.
+        after: the client's; of a partial update, some of them. One that did not change at all
+            counts as not trained.
+        x_shape: (batch, channels, height, width) of the client's images.
+        protocol: how the client trained.
+
+    Raises ValueError for names that only the client has, and for weights that did not change.
+    """
+    after = models.renamed(after, before)
+    unknown = sorted(after.keys() - before.keys())
+    if unknown:
+        raise ValueError(
+            f"the client sent {', '.join(unknown)}, which the server does not have; "
+            "leave buffers out"
+        )
+    moved = {name: before[name] - tensor for name, tensor in after.items()}
+    length = protocol.lr * protocol.steps
+    gradient = {name: step / length for name, step in moved.items() if step.any()}
+    if not gradient:
+        raise ValueError(
+            "the weights before and after are the same, so the client sent nothing of its images; "
+            "was `before` copied before training (tensor.clone())?"
+        )
+    return Shared(before, gradient, tuple(x_shape), protocol)
+
+
+def _names_sent(model: nn.Module, protocol: Protocol) -> list[str]:
+    trained = trained_names(model)
+    if not trained:
+        raise ValueError(
+            "no parameter of this model is trained: requires_grad is False everywhere, so there is "
+            "no gradient to share; call requires_grad_(True) on what the client trains"
+        )
+    if protocol.scale is None:
+        raise ValueError(
+            "an honest client knows its scale; make the round with a number, and let the attacker "
+            "work on dataclasses.replace(shared, protocol=Protocol(scale=None))"
+        )
+    unknown = [name for name in protocol.sent or () if name not in trained]
+    if unknown:
+        raise ValueError(
+            f"{', '.join(unknown)} cannot be sent: this model trains {', '.join(trained)}"
+        )
+    return [name for name in trained if protocol.sent is None or name in protocol.sent]
+
+
+def _draw_orders(protocol: Protocol, x: Tensor, generator: Generator | None) -> list[Tensor]:
+    """The order of the images in each pass: that of the batch in the first, drawn in the others."""
+    if generator is None:
+        raise ValueError(
+            "a client that shuffles its images draws their order; "
+            "pass share(model, batch, generator, protocol=protocol)"
+        )
+    images = len(x)
+    orders = [torch.arange(images, device=x.device)]
+    for _ in protocol.passes(images)[1:]:
+        orders.append(torch.randperm(images, generator=generator).to(x.device))
+    return orders
+
+
+def _scaled(update: Tensor, scale: float) -> Tensor:
+    return update if scale == 1 else scale * update

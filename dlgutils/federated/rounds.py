@@ -7,6 +7,8 @@ from torch import Generator, nn
 
 from dlgutils import models
 from dlgutils.federated.client import share
+from dlgutils.federated.local_training import PLAIN
+from dlgutils.protocol import Protocol
 from dlgutils.types import Batch, Shared, Tensors
 
 
@@ -25,6 +27,7 @@ def honest(
     generator: Generator,
     *,
     init: Callable[[nn.Module, Generator], nn.Module] | None = models.init_default,
+    protocol: Protocol = PLAIN,
 ) -> Round:
     """One honest round: weights, one mask per image and dropout layer, one shared gradient.
 
@@ -34,9 +37,12 @@ def honest(
         generator: on the CPU; draws the weights first, then the masks.
         init: how the weights are drawn, such as `models.init_uniform`; None: the model's own are
             kept.
+        protocol: how the client trains, and what it sends.
 
     Raises ValueError as `share` does.
     """
     model = model if init is None else init(model, generator)
-    masks = models.draw_masks(model, len(secret.x), generator)
-    return Round(model, secret, share(model, secret, masks=masks), masks)
+    masks = models.draw_masks(model, protocol.visits(len(secret.x)), generator)
+    orders = generator if protocol.shuffle else None
+    shared = share(model, secret, orders, masks=masks, protocol=protocol)
+    return Round(model, secret, shared, masks)

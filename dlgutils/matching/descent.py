@@ -5,20 +5,19 @@ from contextlib import suppress
 
 import torch
 from torch import Tensor
-from torch.func import grad_and_value, vmap
+from torch.func import grad_and_value
 from torch.utils._pytree import tree_map_only
 from tqdm.auto import tqdm
 
+from dlgutils.matching.all_runs import AllRuns
 from dlgutils.matching.problem import Problem
 from dlgutils.matching.record import Record
-from dlgutils.matching.tracing import traced
 from dlgutils.types import Result, nothing
 
 Watch = Callable[[int, Tensor, Tensor], object]
 """(evaluations so far, best losses (runs,), current images (runs, batch, ...)) -> true to stop."""
 
 _LOOK_EVERY = 16  # evaluations: to see which runs have stopped, the host waits for the device
-_TRACE_PAYS = 3000  # evaluations · (runs + 8) to come: then tracing costs less than it saves
 
 
 def descend(
@@ -46,11 +45,12 @@ def _iterate(problem: Problem, record: Record, steps: int, bar: tqdm, watch: Wat
     Runs that have stopped are taken out once they are half of those that are left.
     """
     draw, optimizer, given = problem.attack.draw, problem.attack.optimizer, problem.given
-    evaluate = _traced_where_it_pays(vmap(grad_and_value(problem.objective)))
+    evaluate = AllRuns(grad_and_value(problem.objective))
     state = optimizer.init(problem.start)
     running = torch.arange(len(problem.start), device=problem.start.device)
+    numbers = list(range(len(running)))  # the same on the host: a draw does not wait for the device
     for evaluation in range(steps):
-        drawn = {} if draw is nothing else problem.draw(running.tolist())
+        drawn = {} if draw is nothing else problem.draw(numbers)
         slope, value = evaluate(steps - evaluation, state.trial, drawn, given)
         trial, alive = state.trial, state.alive
         state = optimizer.update(state, value, slope)
@@ -64,21 +64,8 @@ def _iterate(problem: Problem, record: Record, steps: int, bar: tqdm, watch: Wat
                 return True
             if 2 * len(left) <= len(running):
                 state, given, running = _select(left, (state, given, running))
+                numbers = running.tolist()
     return steps > 0
-
-
-def _traced_where_it_pays(function: Callable) -> Callable:
-    """The function, traced once for each number of runs if enough evaluations are to come."""
-    chosen: dict[int, Callable] = {}
-
-    def evaluate(to_come: int, *args: object) -> tuple[Tensor, Tensor]:
-        runs = len(args[0])
-        if runs not in chosen:
-            pays = to_come * (runs + 8) >= _TRACE_PAYS
-            chosen[runs] = traced(function, *args) if pays else function
-        return chosen[runs](*args)
-
-    return evaluate
 
 
 def _select(runs: Tensor, tensors: tuple) -> tuple:

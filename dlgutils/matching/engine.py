@@ -4,11 +4,15 @@ import copy
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Generator, Tensor, nn
 from tqdm.auto import tqdm
 
+from dlgutils.federated.alignment import align
+from dlgutils.federated.consistency import settle
+from dlgutils.matching.all_runs import lacks_memory
 from dlgutils.matching.descent import Watch, descend
 from dlgutils.matching.inputs import check_rounds, run_seeds
 from dlgutils.matching.problem import Problem
@@ -53,14 +57,22 @@ def invert(
         progress: show a tqdm bar.
         watch: called after every evaluation with the runs of the chunk; may stop the attack.
 
+    What is attacked is the update that the round's `Protocol` describes. Before that it is checked
+    against the protocol as far as the classifier's gradient allows; `Result.checked` says what was
+    checked.
+
     Ctrl-C, or a watch that returns true, returns what was found so far with `complete=False`.
-    Raises ValueError for gradients that are not of this model, not finite or all zero, for rounds
-    of different shapes, for steps, frames or chunk below 1, for an attack that draws random
-    numbers when neither a generator nor seeds came, for both of them, and for a generator that is
-    not on the CPU. Raises MemoryError if even one run is too large.
+    Raises ValueError for gradients that are not of this model, not finite or all zero, for updates
+    that are not what their protocol says, for rounds of different shapes or protocols, for steps,
+    frames or chunk below 1, for an attack that draws random numbers when neither a generator nor
+    seeds came, for both of them, and for a generator that is not on the CPU. Raises MemoryError if
+    even one run is too large.
     """
     rounds = [shared] if isinstance(shared, Shared) else list(shared)
+    model, rounds = align(model, *rounds)
     check_rounds(model, rounds, start, {"steps": steps, "frames": frames, "chunk": chunk})
+    settled = [settle(shared) for shared in rounds]
+    rounds = [shared for shared, _ in settled]
     seeds = run_seeds(generator, seeds, len(rounds))
     like = rounds[0].like
     model = copy.deepcopy(model).to(like)
@@ -76,7 +88,8 @@ def invert(
     with _one_thread(like), _bar(attack, steps * len(rounds), progress) as bar:
         for part in _in_chunks(attack_runs, len(rounds), chunk):
             parts.append(part)
-    return join(parts, seeds)
+    checked = "; ".join(sorted({sentence for _, sentence in settled}))
+    return replace(join(parts, seeds), checked=checked)
 
 
 def _in_chunks(work: Callable[[slice], Result], runs: int, chunk: int) -> Iterator[Result]:
@@ -86,17 +99,12 @@ def _in_chunks(work: Callable[[slice], Result], runs: int, chunk: int) -> Iterat
         try:
             part = work(slice(done, done + chunk))
         except RuntimeError as error:
-            if not _lacks_memory(error):
+            if not lacks_memory(error):
                 raise
             chunk = _halved(chunk)
         else:
             done += chunk
             yield part
-
-
-def _lacks_memory(error: RuntimeError) -> bool:
-    cuda = isinstance(error, torch.cuda.OutOfMemoryError)
-    return cuda or "can't allocate memory" in str(error)
 
 
 def _halved(chunk: int) -> int:

@@ -32,6 +32,12 @@ def check_rounds(
             raise ValueError(
                 f"rounds of different {what}, {kinds}, cannot run together; invert them one by one"
             )
+    protocols = {shared.protocol for shared in rounds}
+    if len(protocols) > 1:
+        raise ValueError(
+            f"rounds of {len(protocols)} protocols cannot run together; give them the same "
+            "Protocol object, or invert them one by one"
+        )
     wanted = (len(rounds), *rounds[0].x_shape)
     if start is not None and start.shape != wanted:
         raise ValueError(

@@ -1,24 +1,30 @@
 """What an attacker minimises: one function of flat unknowns for each run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from torch import Generator, Tensor, nn
 from torch.func import vmap
 
 from dlgutils import federated
+from dlgutils.federated.local_training import PLAIN
+from dlgutils.matching import objectives
+from dlgutils.matching.flat import flatten, flatten_guess, stack, unflatten_guess
+from dlgutils.protocol import Protocol
 from dlgutils.types import Attack, Comparison, Guess, Shared, Tensors
 
 
-def decode_guess(model: nn.Module, attack: Attack, *parts: Guess) -> Guess:
-    """The guess as images in [0, 1] units, class ids or probabilities, and masks.
+def decode_guess(
+    model: nn.Module, attack: Attack, *parts: Guess, protocol: Protocol = PLAIN
+) -> Guess:
+    """The guess as images in [0, 1] units, class ids or other targets, and masks.
 
     Args:
         model: the attacker's copy of the network.
-        attack: its transform and `decode` are applied, and logits become probabilities.
+        attack: its transform and `decode` are applied.
         parts: what is optimised, then what was inferred or drawn; where both say something about a
             tensor, the later one counts.
+        protocol: floating point labels become targets of its loss, logits probabilities.
 
     Raises ValueError if no part says what the images or the labels are.
     """
@@ -38,24 +44,26 @@ def decode_guess(model: nn.Module, attack: Attack, *parts: Guess) -> Guess:
                 "let start, infer or decode return a Guess(x=..., y=...) that does"
             )
     if guess.y.is_floating_point():
-        guess = guess._replace(y=guess.y.softmax(-1))
+        guess = guess._replace(y=protocol.as_targets(guess.y))
     return guess
-
-
-def _gradient_of_guess(weights: Tensors, model: nn.Module, guess: Guess) -> Tensors:
-    return federated.gradient(weights, model, *guess)
 
 
 def _gradient_of_round(_: nn.Module, shared: Shared) -> Tensors:
     return shared.gradient
 
 
-gradients = Comparison(_gradient_of_guess, _gradient_of_round)
-"""The comparison of attacks that say nothing else: the gradients of all that was shared."""
+gradients = Comparison(federated.update, _gradient_of_round)
+"""The comparison of attacks that say nothing else: the update of all that was shared."""
 
 
 def objective(
-    model: nn.Module, attack: Attack, guess: Guess, known: Guess, weights: Tensors, target: Tensors
+    model: nn.Module,
+    attack: Attack,
+    guess: Guess,
+    known: Guess,
+    weights: Tensors,
+    target: Tensors,
+    protocol: Protocol = PLAIN,
 ) -> Tensor:
     """The matching loss of a guess, plus the prior if there is one: the scalar that is minimised.
 
@@ -68,13 +76,23 @@ def objective(
         known: what was inferred and drawn.
         weights: of one round, as in `Shared`.
         target: what of that round is compared: its gradient, unless the attack says otherwise.
+        protocol: of that round. If its scale is unknown, the one that fits best is taken.
     """
-    decoded = decode_guess(model, attack, guess, known)
+    decoded = decode_guess(model, attack, guess, known, protocol=protocol)
     compare = attack.compare or gradients
-    whole = compare.of_guess(weights, model, decoded)
+    whole = compare.of_guess(weights, model, decoded, protocol)
     part = {name: whole[name] for name in target}
+    if protocol.scale is None:
+        part = _best_multiple(part, target)
     loss = attack.distance(part, target)
     return loss if attack.prior is None else loss + attack.prior(decoded)
+
+
+def _best_multiple(part: Tensors, target: Tensors) -> Tensors:
+    """The multiple of what was recomputed that is nearest to the target."""
+    product = sum((part[name] * target[name]).sum() for name in target)
+    scale = product / objectives.squared_norm(part)
+    return {name: scale * tensor for name, tensor in part.items()}
 
 
 class Given(NamedTuple):
@@ -97,25 +115,27 @@ class Problem:
         start: Tensor | None,
     ):
         self.model, self.rounds, self.attack = model, rounds, attack
+        unknown = [shared for shared in rounds if shared.protocol.scale is None]
+        self.protocol = [*unknown, *rounds][0].protocol  # a fitted scale suits those known, too
         self.generators = [_generator(seed) for seed in seeds]
         compare = attack.compare or gradients
-        inferred = [_flatten_guess(attack.infer(model, shared)) for shared in rounds]
+        inferred = [flatten_guess(attack.infer(model, shared)) for shared in rounds]
         self.given = Given(
-            known=_stack(inferred),
-            weights=_stack([shared.weights for shared in rounds]),
-            target=_stack([compare.of_round(model, shared) for shared in rounds]),
+            known=stack(inferred),
+            weights=stack([shared.weights for shared in rounds]),
+            target=stack([compare.of_round(model, shared) for shared in rounds]),
         )
-        guesses = _stack(
-            [_flatten_guess(self._first_guess(run, start)) for run in range(len(rounds))]
+        guesses = stack(
+            [flatten_guess(self._first_guess(run, start)) for run in range(len(rounds))]
         )
-        self.start, self.unflatten = _flatten(guesses)
+        self.start, self.unflatten = flatten(guesses)
 
     def objective(self, z: Tensor, drawn: Tensors, given: Given) -> Tensor:
         """The loss of one run, a scalar, at its unknowns z, (n,)."""
-        known = _unflatten_guess({**given.known, **drawn})
+        known = unflatten_guess({**given.known, **drawn})
         guess = self.unflatten(z)
         return objective(
-            self.model, self.attack, guess, known, weights=given.weights, target=given.target
+            self.model, self.attack, guess, known, given.weights, given.target, self.protocol
         )
 
     def draw(self, runs: Sequence[int]) -> Tensors:
@@ -123,15 +143,17 @@ class Problem:
         draws = []
         for run in runs:
             drawn = self.attack.draw(self.model, self.rounds[run], self.generators[run])
-            draws.append(_flatten_guess(drawn))
-        return _stack(draws)
+            draws.append(flatten_guess(drawn))
+        return stack(draws)
 
     def picture(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Images and labels of all runs, runs first, at their unknowns z, (runs, n)."""
 
         def decode(z: Tensor, known: Tensors) -> tuple[Tensor, Tensor]:
             guess = self.unflatten(z)
-            return decode_guess(self.model, self.attack, guess, _unflatten_guess(known))[:2]
+            inferred = unflatten_guess(known)
+            decoded = decode_guess(self.model, self.attack, guess, inferred, protocol=self.protocol)
+            return decoded.x, decoded.y
 
         return vmap(decode)(z, self.given.known)
 
@@ -144,45 +166,5 @@ class Problem:
         return guess
 
 
-def _flatten_guess(guess: Guess) -> Tensors:
-    """The tensors of a guess by name: "x", "y", and the names of the masks."""
-    tensors = {"x": guess.x, "y": guess.y, **guess.masks}
-    return {name: tensor for name, tensor in tensors.items() if tensor is not None}
-
-
-def _unflatten_guess(tensors: Tensors) -> Guess:
-    """The guess that `_flatten_guess` took apart."""
-    masks = {name: tensor for name, tensor in tensors.items() if name not in ("x", "y")}
-    return Guess(tensors.get("x"), tensors.get("y"), masks)
-
-
 def _generator(seed: int) -> Generator | None:
     return None if seed < 0 else Generator().manual_seed(seed)
-
-
-def _stack(runs: Sequence[Tensors]) -> dict[str, Tensor]:
-    """The tensors of all runs by name, runs first, cut off from whatever graph made them."""
-    names = runs[0].keys()
-    for tensors in runs:
-        if tensors.keys() != names:
-            raise ValueError(
-                f"the runs of an attack have the same tensors, got {sorted(names)} and "
-                f"{sorted(tensors)}; invert them one by one"
-            )
-    stacked = {}
-    for name in names:
-        of_all_runs = [tensors[name].detach() for tensors in runs]
-        stacked[name] = torch.stack(of_all_runs)
-    return stacked
-
-
-def _flatten(tensors: Tensors) -> tuple[Tensor, Callable[[Tensor], Guess]]:
-    """The guesses of all runs as z, (runs, n), and the way back for one run."""
-    shapes = {name: tensor.shape[1:] for name, tensor in tensors.items()}
-    sizes = [shape.numel() for shape in shapes.values()]
-
-    def unflatten(z: Tensor) -> Guess:
-        parts = zip(shapes.items(), z.split(sizes), strict=True)
-        return _unflatten_guess({name: part.view(shape) for (name, shape), part in parts})
-
-    return torch.cat([tensor.flatten(1) for tensor in tensors.values()], 1), unflatten

@@ -6,6 +6,9 @@ import torch
 from torch import Generator, Tensor, nn
 
 from dlgutils.models.modules import Call, observe, replace_module
+from dlgutils.models.wrappers import unwrapped
+
+_OF_CHANNELS = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 
 
 class Dropout(nn.Module):
@@ -25,7 +28,7 @@ class Dropout(nn.Module):
         self.register_buffer("mask", torch.ones(features), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x times the mask; x: `(batch, *features)`, mask: the same, or `(*features)`."""
+        """x times the mask; x: `(batch, *features)`, mask: a shape that is broadcast to it."""
         return x * self.mask
 
     def extra_repr(self) -> str:
@@ -36,7 +39,7 @@ class Dropout(nn.Module):
 def dropouts(model: nn.Module) -> dict[str, Dropout]:
     """The model's `Dropout` layers by the name of their mask, e.g. {"dropout.mask": Dropout()}."""
     found = {}
-    for name, module in model.named_modules():
+    for name, module in unwrapped(model).named_modules():
         if isinstance(module, Dropout):
             found[f"{name}.mask"] = module
     return found
@@ -69,17 +72,18 @@ def draw_masks(model: nn.Module, batch: int, generator: Generator | None) -> dic
 
 
 def expose_dropout(model: nn.Module, x_shape: tuple[int, ...]) -> nn.Module:
-    """A copy of `model` in which every `nn.Dropout` is a `Dropout` whose mask has a name.
+    """A copy of `model` in which every dropout layer is a `Dropout` whose mask has a name.
 
     x_shape: (channels, height, width) of one image; one forward pass of a zero image in eval mode
     finds the shapes of the masks. Raises ValueError for images that the model does not take, and
-    for a dropout layer that is never reached, is called twice, has p = 1, or drops whole channels
-    (`nn.Dropout2d` and the like), since one mask of the features' shape cannot describe it.
+    for a dropout layer that is never reached, is called twice, has p = 1, or is an
+    `nn.AlphaDropout`, which no mask describes. The mask of `nn.Dropout2d` and its like, which drop
+    whole channels, has one number for each: (channels, 1, 1).
 
-    Fused attention (`scaled_dot_product_attention`) has no second derivative on the CPU: attack
-    such a model within `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`, around `invert`.
+    Dropout inside `nn.MultiheadAttention`, and as a function in `forward`, is no layer and stays:
+    `share` refuses it by name.
     """
-    model = copy.deepcopy(model)
+    model = copy.deepcopy(unwrapped(model))
     like = next(model.parameters())
     calls = _observe_in_eval_mode(model, like.new_zeros(1, *x_shape))
     for name, layer in list(model.named_modules()):
@@ -107,13 +111,25 @@ def _observe_in_eval_mode(model: nn.Module, x: Tensor) -> list[Call]:
 
 def _expose(name: str, layer: nn.Module, calls: list[Call]) -> Dropout:
     """The `Dropout` that replaces a dropout layer of PyTorch, given the calls of that layer."""
-    if type(layer) is not nn.Dropout or len(calls) != 1:
+    if type(layer) not in (nn.Dropout, *_OF_CHANNELS) or len(calls) != 1:
         raise ValueError(
             f"{name} is a {type(layer).__name__} called {len(calls)} times in a forward pass; "
-            "only nn.Dropout layers called once can be exposed: use one nn.Dropout per place"
+            "only nn.Dropout and nn.Dropout1d to 3d called once can be exposed: "
+            "use one nn.Dropout per place"
         )
     features = tuple(calls[0].input.shape[1:])
+    if type(layer) in _OF_CHANNELS:
+        features = _one_per_channel(name, layer, features)
     try:
         return Dropout(layer.p, features)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
+
+
+def _one_per_channel(name: str, layer: nn.Module, features: tuple[int, ...]) -> tuple[int, ...]:
+    if len(features) < 2:
+        raise ValueError(
+            f"{name} is a {type(layer).__name__} that gets features of shape {features}, which "
+            "have no channels to drop; use nn.Dropout there"
+        )
+    return (features[0], *(1 for _ in features[1:]))

@@ -5,6 +5,7 @@ import copy
 import torch
 from torch import Generator, nn
 
+from dlgutils.models.wrappers import unwrapped
 from dlgutils.types import Tensors
 
 
@@ -41,5 +42,6 @@ def init_uniform(model: nn.Module, generator: Generator, bound: float = 0.5) -> 
 
 
 def weights(model: nn.Module) -> Tensors:
-    """A detached copy of the model's parameters, {name: tensor}."""
-    return {name: p.detach().clone() for name, p in model.named_parameters()}
+    """A detached copy of the model's parameters, {name: tensor}, without prefixes of wrappers."""
+    parameters = unwrapped(model).named_parameters()
+    return {name: p.detach().clone() for name, p in parameters}

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dlgutils.models.forward import twice_differentiable
+
 
 class Call(NamedTuple):
     """One call of a module without children during a forward pass."""
@@ -24,7 +26,7 @@ def observe(model: nn.Module, x: Tensor) -> tuple[list[Call], Tensor]:
     the calls before it. No gradients are recorded, and the hooks are removed even if the pass
     fails. Raises what the model raises.
     """
-    with torch.no_grad(), recorded_calls(model) as calls:
+    with torch.no_grad(), twice_differentiable(), recorded_calls(model) as calls:
         output = model(x)
     return calls, output
 

@@ -174,7 +174,9 @@ def mlp(
 def _check_shape(x: Tensor, x_shape: tuple[int, ...], maker: str) -> None:
     got = tuple(x.shape[1:])
     if got != x_shape:
+        last = got[-1:] + got[:-1] == x_shape
+        remedy = f"build one for them: models.{maker}(x_shape={got})"
         raise ValueError(
             f"got images of shape {got}, this network was built for {x_shape}; "
-            f"build one for them: models.{maker}(x_shape={got})"
+            f"{'channels come first: x.permute(0, 3, 1, 2)' if last else remedy}"
         )

@@ -1,5 +1,6 @@
 """The clauses of the contract: each raises AssertionError with what it wanted and what came."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -136,10 +137,11 @@ def touches_nothing_global(attack: Attack) -> None:
 def changes_neither_round_nor_model(attack: Attack) -> None:
     """Weights, gradient and model are the same tensors with the same values afterwards."""
     model, _, shared, _ = tiny_round()
-    for what in (model.state_dict(), shared.weights, shared.gradient):
-        before = {name: tensor.clone() for name, tensor in what.items()}
-        _run(attack, model, shared)
-        changed = [name for name, tensor in what.items() if not tensor.equal(before[name])]
+    given = (model.state_dict(), shared.weights, shared.gradient)
+    before = copy.deepcopy(given)
+    _run(attack, model, shared)
+    for what, old in zip(given, before, strict=True):
+        changed = [name for name, tensor in what.items() if not tensor.equal(old[name])]
         _require(attack, not changed, f"an attack leaves its input alone, {changed} changed")
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import cross_entropy, one_hot, relu
 
-from dlgutils import Batch, models, share
+from dlgutils import Batch, Protocol, models, share
 from dlgutils.analytic import features
 from dlgutils.analytic.masks import Reading
 from dlgutils.models import observe
@@ -193,7 +193,10 @@ def test_read_takes_a_loss_that_was_multiplied():
     model, batch = network(nn.Tanh()), batch_of(1)
     shared = share(model, batch)
     louder = replace(shared, gradient={name: 3 * g for name, g in shared.gradient.items()})
-    assert_true(features.read(model, louder), truth(model, batch)[1])
+    with pytest.raises(ValueError, match=r"3 times what its own features and label imply"):
+        features.read(model, louder)
+    unknown = replace(louder, protocol=Protocol(scale=None))
+    assert_true(features.read(model, unknown), truth(model, batch)[1])
 
 
 def test_read_refuses_a_reading_of_another_round():

@@ -10,7 +10,7 @@ from torch import nn
 from torch.func import functional_call
 
 from dlgutils import Batch, attacks, invert, metrics, models, share
-from dlgutils.analytic import masks
+from dlgutils.analytic import closed_form, masks, separation
 from dlgutils.federated import gradient, honest
 from tests.helpers.rounds import with_noise
 
@@ -223,3 +223,31 @@ def test_dia_finds_image_and_mask_where_the_mask_cannot_be_read():
     assert dia.best_loss.item() < naive.best_loss.item() / 10
     assert metrics.mse(dia.x[0], secret.x).item() < metrics.mse(naive.x[0], secret.x).item()
     assert ((dia.x >= 0) & (dia.x <= 1)).all()
+
+
+def channels_dropped():
+    """A convolutional network with channel dropout before its classifier, exposed."""
+    layers = (
+        nn.Conv2d(1, 8, 3, stride=2, padding=1),
+        nn.Sigmoid(),
+        nn.Conv2d(8, 12, 3, padding=1),
+        nn.Sigmoid(),
+        nn.Dropout2d(0.5),
+        nn.Flatten(),
+        nn.Linear(192, 6),
+    )
+    return models.expose_dropout(nn.Sequential(*layers).double(), SHAPE)
+
+
+def test_channel_masks_are_read_from_one_image_and_from_a_batch(seeded):
+    model = models.init_default(channels_dropped(), seeded(0))
+    x = torch.rand(3, *SHAPE, generator=seeded(1), dtype=torch.float64)
+    drawn = models.draw_masks(model, 3, seeded(2))
+    y = torch.tensor([0, 2, 4])
+    one = Batch(x[:1], y[:1])
+    shared = share(model, one, masks={"4.mask": drawn["4.mask"][:1]})
+    assert masks.read(model, shared).masks["4.mask"].equal(drawn["4.mask"][:1])
+    assert closed_form.recover(model, shared).x.allclose(x[:1], atol=1e-6)
+    batch = share(model, Batch(x, y), masks=drawn)
+    found = separation.separate(model, batch).reading
+    assert found.masks["4.mask"][found.y.argsort()].equal(drawn["4.mask"])

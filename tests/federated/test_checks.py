@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.functional import dropout
 
 from dlgutils import Batch, models, share
-from dlgutils.federated import checks, client
+from dlgutils.federated import checks, local_training
 from tests.helpers.rounds import THREE, user_model
 
 ONE = Batch(torch.full((1, 1, 8, 8), 0.25), torch.tensor([1]))
@@ -79,7 +79,7 @@ def test_share_refuses_labels_that_the_model_does_not_know(label):
 
 
 @pytest.mark.parametrize(
-    "y", [torch.tensor([1.0]), torch.tensor([1, 1]), torch.tensor(1), torch.eye(4)[:1]], ids=str
+    "y", [torch.tensor([1.0]), torch.tensor([1, 1]), torch.tensor(1), torch.eye(4)[:2]], ids=str
 )
 def test_share_wants_one_class_id_per_image(y):
     refused(rf"class ids .*\(1,\).* got {y.dtype} of shape", batch=Batch(ONE.x, y))
@@ -214,7 +214,7 @@ def test_loss_lists_the_masks_there_are_for_a_misspelt_one(rate, there):
         ValueError,
         match=rf"no mask is called droput\.mask; this model has {there} .*expose_dropout",
     ):
-        client.loss(models.weights(model), model, *THREE, masks)
+        local_training.loss(models.weights(model), model, *THREE, masks)
 
 
 def with_gradient(shared, **changes):

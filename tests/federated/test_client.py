@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, one_hot
 
 from dlgutils import Batch, models, share
-from dlgutils.federated import client
+from dlgutils.federated import local_training
 from dlgutils.types import Shared
 from tests.helpers.rounds import THREE, user_model
 
@@ -61,7 +61,7 @@ def test_gradient_of_a_batch_is_the_mean_of_those_of_its_images(tiny):
     singles = []
     for k in range(3):
         own_masks = {name: mask[[k]] for name, mask in masks.items()}
-        singles.append(client.gradient(shared.weights, model, x[[k]], y[[k]], own_masks))
+        singles.append(local_training.gradient(shared.weights, model, x[[k]], y[[k]], own_masks))
     mean = {}
     for name in shared.gradient:
         mean[name] = torch.stack([gradient[name] for gradient in singles]).mean(0)
@@ -85,14 +85,14 @@ def test_share_leaks_the_input_of_the_first_linear_layer(seed, seeded):
 
 def test_loss_takes_probabilities_for_labels(tiny):
     model, (x, y), shared, *_ = tiny(batch=3)
-    hard = client.loss(shared.weights, model, x, y)
-    soft = client.loss(shared.weights, model, x, one_hot(y, 4).double())
+    hard = local_training.loss(shared.weights, model, x, y)
+    soft = local_training.loss(shared.weights, model, x, one_hot(y, 4).double())
     assert hard.isclose(soft)
 
 
 def test_gradient_with_a_wrong_mask_is_another(tiny):
     model, (x, y), shared, *_ = tiny(dropout=0.5)
-    naive = client.gradient(shared.weights, model, x, y)
+    naive = local_training.gradient(shared.weights, model, x, y)
     assert not naive["fc.weight"].allclose(shared.gradient["fc.weight"], rtol=0.1)
 
 
@@ -105,7 +105,8 @@ def test_share_keeps_the_masks_secret(tiny, seeded):
     masks = models.draw_masks(model, 3, seeded(0))
     by_masks = share(model, batch, masks=masks)
     by_generator = share(model, batch, seeded(0))
-    assert [field.name for field in fields(Shared)] == ["weights", "gradient", "x_shape"]
+    public = ["weights", "gradient", "x_shape", "protocol", "sent_as"]
+    assert [field.name for field in fields(Shared)] == public
     assert list(masks) == ["dropout.mask"]
     assert by_masks.gradient.keys() == by_generator.gradient.keys()
     for name, g in by_masks.gradient.items():

@@ -52,4 +52,4 @@ def test_honest_without_init_keeps_the_weights_and_the_model(seeded):
 def test_honest_returns_the_secret_beside_what_the_server_sees(seeded):
     found = honest(network(), SECRET, seeded(0))
     assert found.secret is SECRET
-    assert set(vars(found.shared)) == {"weights", "gradient", "x_shape"}
+    assert set(vars(found.shared)) == {"weights", "gradient", "x_shape", "protocol", "sent_as"}

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from dlgutils import Batch, attacks, invert, models, share
-from dlgutils.matching import descent, optimizers
+from dlgutils.matching import all_runs, optimizers
 from dlgutils.matching.objectives import relative_squared_error
 
 
@@ -99,7 +99,7 @@ def test_invert_an_error_of_the_users_model_is_not_taken_for_a_lack_of_memory(ti
 def test_invert_a_traced_attack_is_the_same_attack(attack, tiny, seeded, monkeypatch):
     model, rounds = tiny(dropout=0.5).model, [tiny(k, dropout=0.5).shared for k in range(2)]
     plain = invert(model, rounds, attack, seeded(0), steps=8)
-    monkeypatch.setattr(descent, "_TRACE_PAYS", 0)
+    monkeypatch.setattr(all_runs, "_TRACE_PAYS", 0)
     traced = invert(model, rounds, attack, seeded(0), steps=8)
     torch.testing.assert_close(traced.loss, plain.loss, rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(traced.x, plain.x, rtol=1e-8, atol=1e-8)
@@ -124,7 +124,7 @@ def test_invert_convolutions_of_every_kind_survive_the_trace(layer, seeded, monk
         model, Batch(torch.rand(1, 1, 8, 8, generator=gen, dtype=torch.float64), torch.tensor([2]))
     )
     plain = invert(model, shared, attacks.idlg, steps=4)
-    monkeypatch.setattr(descent, "_TRACE_PAYS", 0)
+    monkeypatch.setattr(all_runs, "_TRACE_PAYS", 0)
     torch.testing.assert_close(
         invert(model, shared, attacks.idlg, steps=4).loss, plain.loss, rtol=1e-9, atol=1e-12
     )

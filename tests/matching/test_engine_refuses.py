@@ -115,12 +115,11 @@ def test_invert_a_zero_gradient_is_refused(tiny):
         )
 
 
-@pytest.mark.parametrize("field", ["weights", "gradient"])
-def test_invert_weights_and_gradient_of_different_dtypes_are_refused(tiny, field):
+def test_invert_weights_of_fewer_digits_than_the_gradient_are_refused(tiny):
     model, _, shared, *_ = tiny()
-    single = {name: t.float() for name, t in getattr(shared, field).items()}
-    with pytest.raises(ValueError, match=r"float32.*float64|float64.*float32"):
-        invert(model, replace(shared, **{field: single}), attacks.idlg, steps=1)
+    single = {name: w.float() for name, w in shared.weights.items()}
+    with pytest.raises(ValueError, match=r"float32.*float64"):
+        invert(model, replace(shared, weights=single), attacks.idlg, steps=1)
 
 
 def test_invert_rounds_of_different_dtypes_are_refused(tiny):

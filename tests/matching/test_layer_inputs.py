@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from dlgutils import attacks, invert, models
+from dlgutils import Protocol, attacks, invert, models
 from dlgutils.matching.layer_inputs import linear_inputs
 from dlgutils.types import Comparison, Guess
 
@@ -12,7 +12,7 @@ from dlgutils.types import Comparison, Guess
 def test_linear_inputs_are_those_of_the_weights_and_masks_given(tiny):
     model, secret, shared, masks = tiny(dropout=0.5, batch=2)
     other = tiny(9, dropout=0.5).model
-    found = linear_inputs(shared.weights, other, Guess(*secret, masks))
+    found = linear_inputs(shared.weights, other, Guess(*secret, masks), Protocol())
     wanted = model.body(secret.x).flatten(1) * masks["dropout.mask"]
     assert list(found) == ["fc.weight"]
     torch.testing.assert_close(found["fc.weight"], wanted)
@@ -21,7 +21,7 @@ def test_linear_inputs_are_those_of_the_weights_and_masks_given(tiny):
 def test_linear_inputs_of_several_layers_come_from_below():
     model = models.mlp((1, 4, 4), (6, 5), 3)
     x = torch.rand(1, 1, 4, 4)
-    found = linear_inputs(models.weights(model), model, Guess(x))
+    found = linear_inputs(models.weights(model), model, Guess(x), Protocol())
     assert list(found) == ["body.0.weight", "body.3.weight", "fc.weight"]
     assert found["body.0.weight"].equal(x.flatten(1))
 

@@ -13,6 +13,7 @@ from pandas.testing import assert_frame_equal
 
 from dlgutils import attacks
 from dlgutils.sweeps import run_grid, workers
+from tests.helpers.sessions import run_apart
 from tests.sweeps.experiments import GRID, small, sums
 
 
@@ -91,3 +92,25 @@ def test_run_chunks_survives_the_death_of_a_clusters_worker(tmp_path):
         killer.join()
     assert int(flag.read_text()) in pids
     assert_frame_equal(table, small(tmp_path / "here", **axes))
+
+
+ON_RAY = """
+import sys
+import joblib, ray
+from ray.util.joblib import register_ray
+from tests.sweeps.experiments import small
+
+ray.init(num_cpus=2, include_dashboard=False)
+register_ray()
+with joblib.parallel_config(backend="ray", n_jobs=2):
+    small(sys.argv[1], chunk=1)
+"""
+
+
+@pytest.mark.slow
+def test_sweep_on_ray_makes_the_same_table(tmp_path, monkeypatch):
+    """Slow, about half a minute: ray and its workers have to start."""
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    run_apart("-c", ON_RAY, str(tmp_path))
+    there = small(tmp_path, chunk=1)  # the chunks are finished: nothing is computed here
+    assert_frame_equal(there, small(tmp_path / "here", chunk=1))

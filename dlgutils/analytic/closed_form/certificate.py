@@ -1,5 +1,7 @@
 """The proof of the pudding: whether the gradient of the answer is the gradient that was shared."""
 
+import copy
+
 from torch import Tensor, nn
 
 from dlgutils import federated
@@ -26,6 +28,7 @@ def residual(model: nn.Module, shared: Shared, x: Tensor, y: Tensor, masks: Tens
     """
     masks = {name: mask.double() for name, mask in masks.items()}
     weights = {name: weight.double() for name, weight in shared.weights.items()}
+    model = copy.deepcopy(model).requires_grad_(True)
     recomputed = federated.gradient(weights, model, x, y, masks)
     distances = []
     for name, g in shared.gradient.items():

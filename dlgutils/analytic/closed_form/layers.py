@@ -66,8 +66,9 @@ def invert_linear(step: Step, measured: Measured, above: Message) -> tuple[Layer
 def invert_dropout(step: Step, mask: Tensor, above: Message) -> Message:
     """What is below dropout: nothing is known about a dropped unit, and nothing depends on it.
 
-    mask: (n,), entries 0 or 1/(1 − p).
+    mask: (n,), or one for each channel, entries 0 or 1/(1 − p).
     """
+    mask = mask.flatten().repeat_interleave(len(above.value) // mask.numel())
     keep = 1 - step.module.p
     value = keep * above.value
     error = torch.where(mask > 0, keep * above.error, math.inf)

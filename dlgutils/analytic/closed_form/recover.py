@@ -32,6 +32,8 @@ from dlgutils.analytic.closed_form.layers import (
 from dlgutils.analytic.closed_form.pooled import invert_pooled
 from dlgutils.analytic.closed_form.records import Layer, Measured, Message, Solution, Step
 from dlgutils.federated import checks
+from dlgutils.federated.alignment import align
+from dlgutils.federated.consistency import require_gradient
 from dlgutils.types import Shared, Tensors
 
 
@@ -61,13 +63,15 @@ def recover(model: nn.Module, shared: Shared, *, noise: float = 0.0) -> Solution
     such a chain, and for a noise that is negative or not finite.
     """
     masks.check_noise(noise)
+    model, (shared,) = align(model, shared)
     checks.check(model, shared)
+    shared = require_gradient(shared)
     shared.require(*shared.weights)
     reading = masks.read_unchecked(model, shared, noise)
     model = in_float64(model, shared)
     steps = chain(model, shared.x_shape)
     gradient = {name: g.double() for name, g in shared.gradient.items()}
-    rounding = torch.finfo(shared.like.dtype).eps
+    rounding = torch.finfo(shared.precision).eps
     measured = Measured(gradient, noise, rounding)
     delta = reading.delta[0].double()
     unknown = delta.new_empty(0)

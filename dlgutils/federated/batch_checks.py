@@ -1,0 +1,88 @@
+"""Which images a model takes, and which targets a loss."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from dlgutils.protocol import Loss
+
+
+def check_images(like: Tensor, x: Tensor) -> None:
+    """Raises ValueError unless x are images in [0, 1], of the dtype and on the device of `like`."""
+    if x.ndim != 4 or len(x) == 0:
+        raise ValueError(
+            "images have the shape (batch, channels, height, width), "
+            f"got {tuple(x.shape)}; try x[None]"
+        )
+    if (x.dtype, x.device) != (like.dtype, like.device):
+        raise ValueError(
+            f"images are {x.dtype} on {x.device}, the model is {like.dtype} on {like.device}; "
+            f"move one to the other: Batch(x.to({like.dtype}), y) or model.to(x)"
+        )
+    low, high = float(x.min()), float(x.max())
+    if not (low >= 0 and high <= 1):
+        raise ValueError(
+            f"images have values in [0, 1], got {low:.3g} to {high:.3g}; divide bytes by 255, and "
+            "where images were normalised, leave them as they were before and let the model do it: "
+            "models.normalised(model, mean, std)"
+        )
+
+
+def check_targets(loss: Loss, outputs: Tensor, y: Tensor) -> None:
+    """Raises ValueError for targets that the loss does not take, or of images of another number.
+
+    Args:
+        loss: of outputs and targets.
+        outputs: of the model for these images, (batch, ...).
+        y: the targets: (batch,) class ids, int64, or (batch, ...) numbers of the outputs' dtype.
+    """
+    dtypes = (torch.int64, outputs.dtype)
+    if y.ndim == 0 or len(y) != len(outputs) or y.device != outputs.device or y.dtype not in dtypes:
+        raise ValueError(
+            f"labels are int64 class ids of shape ({len(outputs)},) on {outputs.device}, got "
+            f"{y.dtype} of shape {tuple(y.shape)} on {y.device}; other targets of the loss have "
+            f"the outputs' dtype, {outputs.dtype}"
+        )
+    if loss is cross_entropy and y.dtype == torch.int64:
+        _check_classes(outputs, y)
+    elif loss is cross_entropy:
+        _check_probabilities(outputs, y)
+    try:
+        value = loss(outputs, y)
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise ValueError(
+            f"the loss does not take targets of shape {tuple(y.shape)} and {y.dtype} for outputs "
+            f"of shape {tuple(outputs.shape)}: {error}"
+        ) from error
+    if value.ndim or not value.is_floating_point():
+        raise ValueError(
+            f"a loss is one number, got {value.dtype} of shape {tuple(value.shape)}; "
+            "use reduction='mean' or 'sum'"
+        )
+
+
+def _check_classes(outputs: Tensor, y: Tensor) -> None:
+    images, classes = outputs.shape
+    if y.shape != (images,):
+        raise ValueError(
+            f"labels are int64 class ids of shape ({images},), got {y.dtype} of shape "
+            f"{tuple(y.shape)}; probabilities are floating point"
+        )
+    if not ((y >= 0) & (y < classes)).all():
+        raise ValueError(
+            f"labels lie in 0 … {classes - 1} for this model, got {int(y.min())} to {int(y.max())}"
+        )
+
+
+def _check_probabilities(outputs: Tensor, y: Tensor) -> None:
+    if y.shape != outputs.shape:
+        raise ValueError(
+            f"labels are int64 class ids of shape ({len(outputs)},), or probabilities of shape "
+            f"{tuple(outputs.shape)}, got {y.dtype} of shape {tuple(y.shape)}"
+        )
+    off = float((y.sum(1) - 1).abs().max())
+    if y.min() < 0 or off > 1e-3:
+        raise ValueError(
+            "probabilities are not negative and sum to one for each image, got "
+            f"{float(y.min()):.3g} as the smallest, and sums {off:.3g} away from one"
+        )

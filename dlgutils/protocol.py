@@ -1,0 +1,96 @@
+"""What is public about a round: what a client does with its images before it sends anything."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""A loss: (outputs of the model, targets), both images first, -> a scalar."""
+
+
+def probabilities(unknowns: Tensor) -> Tensor:
+    """Free numbers, (batch, classes), as targets of cross-entropy: their softmax."""
+    return unknowns.softmax(-1)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How an honest client makes its update, which server and attacker know.
+
+    The client takes `steps` steps of SGD, each on the next `batch_size` of its images, from the
+    first image again after the last. It sends scale · (weights before − after) / (lr · steps):
+    after one step, the gradient times `scale`. E passes over n images in batches of b are
+    E·⌈n/b⌉ steps. The default is one step on all images at once: the gradient.
+    """
+
+    loss: Loss = cross_entropy  # of the model's outputs and the targets
+    steps: int = 1  # of local training
+    batch_size: int | None = None  # images of one step; None: all
+    shuffle: bool = False  # from the second pass on, the order of the images is drawn, in secret
+    lr: float = 0.1  # of a step; it does not matter where there is only one
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    scale: float | None = 1.0  # None: unknown
+    sent: tuple[str, ...] | None = None  # names of the tensors that leave; None: all trained ones
+    as_targets: Callable[[Tensor], Tensor] = probabilities  # of an attacker's free unknowns
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for numbers that no client can work with."""
+        for name in ("steps", "batch_size"):
+            number = getattr(self, name)
+            if number is not None and (int(number) != number or number < 1):
+                raise ValueError(f"{name} is a whole number from 1 on, got {number}")
+        if not 0 < self.lr < math.inf:
+            raise ValueError(f"lr is a positive number, got {self.lr}")
+        for name in ("momentum", "weight_decay"):
+            number = getattr(self, name)
+            if not 0 <= number < math.inf:
+                raise ValueError(f"{name} is a number from 0 on, got {number}")
+        if self.scale is not None and not (math.isfinite(self.scale) and self.scale != 0):
+            raise ValueError(
+                f"scale is a finite number other than zero, got {self.scale}; "
+                "None says that it is unknown"
+            )
+
+    def passes(self, images: int) -> list[list[range]]:
+        """The steps, grouped by passes: which of `images` images, by their place in the pass."""
+        size = min(self.batch_size or images, images)
+        one_pass = [range(first, min(first + size, images)) for first in range(0, images, size)]
+        whole, rest = divmod(self.steps, len(one_pass))
+        remainder = [one_pass[:rest]] if rest else []
+        return [one_pass] * whole + remainder
+
+    def visits(self, images: int) -> int:
+        """How many images all steps see together, each as often as it is seen."""
+        steps = [step for one_pass in self.passes(images) for step in one_pass]
+        return sum(len(step) for step in steps)
+
+    @property
+    def is_cross_entropy(self) -> bool:
+        """Whether the loss is cross-entropy without class weights or smoothing, mean or sum."""
+        return _settings_of_cross_entropy(self.loss) is not None
+
+    @property
+    def sums(self) -> bool:
+        """Whether the loss is the sum over the images of a batch, where the usual one is a mean."""
+        settings = _settings_of_cross_entropy(self.loss) or {}
+        return settings.get("reduction") == "sum"
+
+
+def _settings_of_cross_entropy(loss: Loss) -> dict[str, object] | None:
+    """The settings of plain cross-entropy; None: it is another loss."""
+    if isinstance(loss, nn.CrossEntropyLoss):
+        names = ("weight", "ignore_index", "reduction", "label_smoothing")
+        settings = {name: getattr(loss, name) for name in names}
+    elif isinstance(loss, partial) and loss.func is cross_entropy and not loss.args:
+        settings = loss.keywords
+    elif loss is cross_entropy:
+        settings = {}
+    else:
+        return None
+    plain = settings.get("weight") is None and not settings.get("label_smoothing")
+    return settings if plain and settings.get("reduction") in (None, "mean", "sum") else None

@@ -1,0 +1,120 @@
+"""Updates that are what their protocol says, and updates that are not."""
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn.functional import cross_entropy, mse_loss
+
+from dlgutils import Protocol, attacks, invert, models, share
+from dlgutils.federated.consistency import require_gradient, settle
+from dlgutils.federated.defenses import defend, noise
+from dlgutils.types import Batch
+
+X = torch.rand(4, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+Y = torch.tensor([2, 0, 1, 2])
+ONE = Batch(X[:1], Y[:1])
+
+
+def network(dtype=torch.float64):
+    torch.manual_seed(1)
+    return models.mlp((3, 8, 8), (20,), 10).to(dtype)
+
+
+def times(shared, factor):
+    return replace(shared, gradient={name: factor * g for name, g in shared.gradient.items()})
+
+
+@given(scale=st.floats(1e-4, 1e4), sign=st.sampled_from([1, -1]))
+def test_settle_reads_an_unknown_scale(scale, sign):
+    honest = share(network(), ONE)
+    unknown = replace(times(honest, sign * scale), protocol=Protocol(scale=None))
+    known, checked = settle(unknown)
+    assert known.protocol == Protocol()
+    assert f"multiplied by {sign * scale:.4g}" in checked
+    for name, g in known.gradient.items():
+        torch.testing.assert_close(g, honest.gradient[name])
+
+
+def test_settle_takes_out_a_known_scale_and_decay():
+    model = network()
+    honest = share(model, ONE)
+    protocol = Protocol(scale=3.0, weight_decay=0.1, momentum=0.9)
+    known, checked = settle(share(model, ONE, protocol=protocol))
+    assert checked == settle(honest).checked
+    assert "one step of cross-entropy, as its protocol says" in checked
+    for name, g in known.gradient.items():
+        torch.testing.assert_close(g, honest.gradient[name])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("factor", [0.5, 1.01, -1.0, 32.0])
+def test_settle_refuses_another_scale(factor, dtype):
+    batch = Batch(ONE.x.to(dtype), ONE.y)
+    wrong = times(share(network(dtype), batch), factor)
+    with pytest.raises(ValueError, match=rf"{factor:.4g} times what its own features"):
+        settle(wrong)
+
+
+def test_settle_refuses_several_steps_passed_as_one():
+    shared = share(network(), ONE, protocol=Protocol(steps=5, lr=0.02))
+    with pytest.raises(ValueError, match=r"no single step on one image .* rank [45].*steps=5"):
+        settle(replace(shared, protocol=Protocol()))
+
+
+def test_settle_refuses_more_images_than_were_named():
+    shared = share(network(), Batch(X, Y))
+    assert settle(shared).checked.startswith("at most 4 images and one step")
+    with pytest.raises(ValueError, match=r"on 3 images makes this gradient: .* rank 4"):
+        settle(replace(shared, x_shape=(3, 3, 8, 8)))
+
+
+@pytest.mark.parametrize("sigma", [1e-4, 1e-2, 1.0])
+def test_settle_takes_noise_for_noise(sigma, seeded):
+    for batch in (ONE, Batch(X, Y)):
+        noisy = defend(share(network(), batch), [noise(sigma)], seeded(0))
+        assert "noise" in settle(noisy).checked
+
+
+@pytest.mark.parametrize(
+    ("protocol", "reason"),
+    [
+        (Protocol(steps=2), "2 local steps add up"),
+        (Protocol(loss=partial(cross_entropy, label_smoothing=0.1)), "not plain cross-entropy"),
+        (Protocol(sent=("body.0.weight",)), "was not shared"),
+    ],
+)
+def test_settle_says_what_it_cannot_check(protocol, reason):
+    shared = share(network(), ONE, protocol=protocol)
+    assert reason in settle(shared).checked
+
+
+def test_invert_says_what_was_checked_and_matches_at_the_scale_that_was_read():
+    model = network(torch.float32)
+    batch = Batch(ONE.x.float(), ONE.y)
+    honest = share(model, batch)
+    unknown = replace(times(honest, 7.0), protocol=Protocol(scale=None))
+    found = invert(model, [unknown, unknown], attacks.idlg, steps=5)
+    assert found.checked == "one image and one step of cross-entropy, multiplied by 7"
+    torch.testing.assert_close(found.loss, invert(model, [honest] * 2, attacks.idlg, steps=5).loss)
+
+
+def test_invert_fits_a_scale_that_cannot_be_read(seeded):
+    """Of a batch, the matching loss at the truth is zero whatever the scale."""
+    model = network()
+    unknown = replace(times(share(model, Batch(X, Y)), 7.0), protocol=Protocol(scale=None))
+    told = replace(attacks.dlg, infer=lambda *_: attacks.Guess(y=Y))
+    found = invert(model, unknown, told, seeded(0), start=X[None], steps=1)
+    assert found.best_loss < 1e-20
+
+
+def test_require_gradient_is_for_one_step_of_cross_entropy():
+    model = network()
+    with pytest.raises(ValueError, match=r"the client of this round took 3; attack it"):
+        require_gradient(share(model, ONE, protocol=Protocol(steps=3)))
+    regression = Batch(ONE.x, torch.zeros(1, 10, dtype=torch.float64))
+    with pytest.raises(ValueError, match=r"is for cross-entropy"):
+        require_gradient(share(model, regression, protocol=Protocol(loss=mse_loss)))
