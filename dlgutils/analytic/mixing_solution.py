@@ -26,7 +26,7 @@ from dlgutils.analytic.mixing import Point, System
 _POLISHES = 3  # each with the weights of the one before
 _CERTIFIED = 2.0  # root mean square of the residuals, in units of their errors
 _SAFETY = 12.0  # of the error bars
-_MISSING = 10.0  # how much wider error bars are where images are missing
+MISSING = 10.0  # how much wider error bars are where images are missing
 _TRACE = 4.0  # singular values of noise, in units of the relative error, are below this
 _UNKNOWN = 1e-14  # of the eigenvalues of a normal matrix with ones on its diagonal: rounding
 _SMALLEST = 1e-20  # of what is left of them
@@ -53,7 +53,7 @@ class Found(NamedTuple):
         Images without a trace of their own, or with hardly one, are not rounding: they may add up
         to some ε to what the others are read from, all in one direction.
         """
-        return self._replace(error=_MISSING * self.error)
+        return self._replace(error=MISSING * self.error)
 
     def select(self, images: Tensor) -> "Found":
         """Some of the images; (images,) bool."""

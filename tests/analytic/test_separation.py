@@ -11,6 +11,7 @@ from torch import nn
 from dlgutils import Batch, models, share
 from dlgutils.analytic.separation import separate
 from dlgutils.federated import honest
+from tests.helpers.rounds import confident_round
 
 SHAPE = (1, 6, 6)
 
@@ -175,7 +176,7 @@ def test_separate_says_that_images_are_too_alike():
 
 
 def test_separate_reads_the_images_beside_one_that_left_no_trace():
-    model, shared, y, features, _ = confident_round()
+    model, shared, (_, y), features = confident_round()
     separation = separate(model, shared)
     assert separation.n_found == 3
     assert separation.reason.startswith("3 of 4 images were told apart; of the others, 1 left no")
@@ -185,17 +186,13 @@ def test_separate_reads_the_images_beside_one_that_left_no_trace():
     assert_within_error_bars(separation, features)
 
 
-def confident_round():
-    """A round of four images of which the model is sure of the first, as `round_of` returns it."""
-    model, _, y, *_ = round_of(0, 4, 0.0)
-    gen = torch.Generator().manual_seed(5)
-    x = torch.rand(4, *SHAPE, generator=gen)
-    hidden = model.body[:2](x.flatten(1)).detach()
-    others, _ = torch.linalg.qr(hidden[1:].T, mode="reduced")
-    alone = hidden[0] - others @ (others.T @ hidden[0])
-    with torch.no_grad():
-        model.fc.weight[y[0]] += 60 * alone / (alone @ hidden[0])
-    return model, share(model, Batch(x, y)), y, hidden, {}
+def test_separate_refuses_labels_that_are_not_those_of_the_images_with_a_trace():
+    model, shared, (_, y), _ = confident_round()
+    assert separate(model, shared, y=y).n_found == 3
+    wrong = torch.where(y == y[1], (y[1] + 1) % 12, y)
+    separation = separate(model, shared, y=wrong)
+    assert separation.reading is None
+    assert "are not among those given" in separation.reason
 
 
 def test_separate_takes_the_sum_of_the_losses_too():
