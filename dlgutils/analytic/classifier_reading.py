@@ -70,6 +70,16 @@ def _unread_traces(shared: Shared, reading: Reading) -> int:
     return max(0, traces - images)
 
 
+def _require_traces(shared: Shared, reading: Reading) -> None:
+    """Raises ValueError for a reading that lacks an image which left a trace in the classifier."""
+    if unread := _unread_traces(shared, reading):
+        raise ValueError(
+            f"{len(reading.y)} of {shared.x_shape[0]} images are in this reading, and {unread} of "
+            "the others are in the gradient too, so that no layer below is determined; give a "
+            "reading of all of them, or ask for fewer images a round"
+        )
+
+
 # δ must be softmax − onehot of the features, up to a factor by which the loss may be multiplied.
 # The client rounds: logits by eps of their terms, probabilities by eps, and so is the features'
 # own error passed on.
@@ -80,12 +90,7 @@ def check_reading(shared: Shared, link: Link, reading: Reading) -> Layer:
     trace, or is of another loss.
     """
     batch, eps = len(reading.y), rounding_beside(shared, len(reading.y))
-    if unread := _unread_traces(shared, reading):
-        raise ValueError(
-            f"{batch} of {shared.x_shape[0]} images are in this reading, and {unread} of the "
-            "others are in the gradient too, so that no layer below is determined; give a reading "
-            "of all of them, or ask for fewer images a round"
-        )
+    _require_traces(shared, reading)
     weight = shared.weights[link.weight].double()
     h, delta = reading.features.double(), reading.delta.double()
     g, has_bias = layer_gradient(shared, link)

@@ -4,6 +4,12 @@ from torch import Tensor
 
 from dlgutils.analytic.mixing_solution import Found
 
+UNKNOWN_SCALE = (
+    "; or the client multiplied it: its scale is unknown, and of several images it is not sought, "
+    "so state it, Protocol(scale=...)"
+)
+"""What is added to a reason where the scale of the update is unknown."""
+
 
 def impossible(traces: int, batch: int, classes: int) -> str:
     """The reason if the bias gradient is not that of so many images; as for `no_certificate`."""

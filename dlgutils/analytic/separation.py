@@ -102,13 +102,14 @@ def separate(model: nn.Module, shared: Shared, *, y: Tensor | None = None) -> Se
     if found is None or not found.certain:
         known = y if traces == batch else None  # whose labels they are is not known
         found = ways_apart.by_delta(classifier, traces, batch, known, rows.eps)
+    scale = "" if shared.protocol.scale else reasons.UNKNOWN_SCALE
     if found is None:
         reason = reasons.impossible(traces, batch, shared.classes)
-        return Separation(None, 0, math.nan, reason)
+        return Separation(None, 0, math.nan, reason + scale)
     if not found.certain:
         residual = classifier.residual(found.inputs, found.delta)
         reason = reasons.no_certificate(residual, traces, batch, shared.classes)
-        return Separation(None, 0, residual, reason)
+        return Separation(None, 0, residual, reason + scale)
     return _of_certain(shared, classifier, found, y, rows, dropped)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from dlgutils import Batch, models, share
+from dlgutils import Batch, Protocol, models, share
 from dlgutils.analytic.separation import separate
 from dlgutils.federated import honest
 from tests.helpers.rounds import confident_round
@@ -261,6 +261,20 @@ def test_separate_notices_another_loss(scale):
     assert separation.reading is None
     no_labels, no_features = "no labels of 4 images agree", "give this gradient back"
     assert no_labels in separation.reason or no_features in separation.reason
+
+
+def test_separate_says_that_it_does_not_seek_the_scale_of_several_images():
+    model, shared, *_ = round_of(0, 4, 0.0)
+    louder = {name: 7 * g for name, g in shared.gradient.items()}
+    unknown = replace(shared, gradient=louder, protocol=Protocol(scale=None))
+    separation = separate(model, unknown)
+    assert separation.reading is None
+    assert "its scale is unknown, and of several images it is not sought" in separation.reason
+
+
+def test_separate_reads_an_update_of_unknown_scale_that_was_not_multiplied():
+    model, shared, *truth = round_of(0, 4, 0.0)
+    assert_true(separate(model, replace(shared, protocol=Protocol(scale=None))).reading, *truth)
 
 
 def test_separate_notices_other_weights():
