@@ -100,6 +100,9 @@ def find(system: System, y: Tensor, generator: Generator) -> list[tuple[Tensor, 
         y: the classes that are tried.
         generator: on the CPU.
     """
+    spare = len(system.bias) + 1 - 2 * system.images  # equations beyond the unknowns
+    if spare < 1:
+        return []
     frame = frame_of(system)
     classes = len(system.bias)
     labels = y.cpu().repeat_interleave(_STARTS)
@@ -110,7 +113,7 @@ def find(system: System, y: Tensor, generator: Generator) -> list[tuple[Tensor, 
     point = _descend(frame, Single(*(t[best] for t in point)), _STEPS)
     nearest = lowest(point.loss, _MOST_HITS)
     point = _descend(frame, Single(*(t[nearest] for t in point)), _STEPS)
-    point = _distinct(_determined(point, classes + 1 - 2 * system.images))
+    point = _distinct(_determined(point, spare))
     sets = _agreements(point.v @ point.dual.T)
     return [(point.v[k], point.onehot[k].argmax(1)) for k in sets]
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dlgutils import Batch, Shared, models, share
-from dlgutils.federated import defenses
+from dlgutils.federated import defenses, honest
 
 THREE = Batch(
     torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0)).double(),
@@ -43,13 +43,14 @@ def confident_round() -> tuple[nn.Module, Shared, Batch, Tensor]:
     classifier, (4, 96).
     """
     gen = torch.Generator().manual_seed(0)
-    model = models.init_default(models.mlp((1, 6, 6), (96,), 12, activation=nn.Sigmoid), gen)
     y = torch.randint(12, (4,), generator=gen)
     x = torch.rand(4, 1, 6, 6, generator=gen)
+    batch = Batch(x, y)
+    model = models.mlp((1, 6, 6), (96,), 12, activation=nn.Sigmoid)
+    model = honest(model, batch, gen).model
     hidden = model.body[:2](x.flatten(1)).detach()
     others, _ = torch.linalg.qr(hidden[1:].T, mode="reduced")
     alone = hidden[0] - others @ (others.T @ hidden[0])
     with torch.no_grad():
         model.fc.weight[y[0]] += 60 * alone / (alone @ hidden[0])
-    batch = Batch(x, y)
     return model, share(model, batch), batch, hidden
