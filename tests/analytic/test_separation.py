@@ -93,7 +93,7 @@ def assert_within_error_bars(separation, features):
 def test_separate_certifies_only_the_truth(
     seed, batch, p, features, classes, bound, dtype, activation
 ):
-    """Slow, about 20 s on a quiet machine: forty batches, some of them searched for in vain."""
+    """Slow, about three minutes of one core: forty batches, some searched for in vain."""
     model, shared, *truth = round_of(
         seed,
         batch,
