@@ -2,11 +2,13 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from dlgutils.analytic import labels, rank_one, separation
-from dlgutils.analytic.classifier import join_bias
+from dlgutils.analytic import labels, mixing_solution, rank_one, separation
+from dlgutils.analytic.classifier import classifier_of, join_bias
+from dlgutils.analytic.fast_ica import WORK_EPS
 from dlgutils.analytic.linear_chain import Link
 from dlgutils.analytic.linear_system import Estimate, Solved, check, rounding
 from dlgutils.analytic.masks import Reading
@@ -23,11 +25,13 @@ class Layer(NamedTuple):
 def read_classifier(model: nn.Module, shared: Shared) -> Reading:
     """Labels, δ and features; of one image from its gradient of rank one, or of a batch.
 
+    Of a batch, the images that left a trace.
+
     Raises ValueError where they cannot be read with certainty.
     """
     if shared.x_shape[0] > 1:
         found = separation.separate(model, shared)
-        if found.reading is None:
+        if found.reading is None or _unread_traces(shared, found.reading):
             raise ValueError(
                 f"the batch did not come apart: {found.reason}; ask for fewer images a round, or "
                 "give a reading"
@@ -47,15 +51,46 @@ def layer_gradient(shared: Shared, link: Link) -> tuple[Tensor, bool]:
     return gradient, link.bias in shared.gradient
 
 
+def rounding_beside(shared: Shared, images: int) -> float:
+    """The relative error of a gradient of which so many images were read.
+
+    Those that left no trace add up to some rounding, all in one direction.
+    """
+    eps = rounding(shared.precision)
+    return eps if images == shared.x_shape[0] else mixing_solution.MISSING * eps
+
+
+def _unread_traces(shared: Shared, reading: Reading) -> int:
+    """How many images of a batch left a trace in the classifier, but are not in the reading."""
+    images = len(reading.y)
+    if images == shared.x_shape[0]:
+        return 0
+    eps = torch.finfo(shared.precision).eps
+    traces = mixing_solution.count_traces(classifier_of(shared), max(eps, WORK_EPS))
+    return max(0, traces - images)
+
+
+def _require_traces(shared: Shared, reading: Reading) -> None:
+    """Raises ValueError for a reading that lacks an image which left a trace in the classifier."""
+    if unread := _unread_traces(shared, reading):
+        raise ValueError(
+            f"{len(reading.y)} of {shared.x_shape[0]} images are in this reading, and {unread} of "
+            "the others are in the gradient too, so that no layer below is determined; give a "
+            "reading of all of them, or ask for fewer images a round"
+        )
+
+
 # δ must be softmax − onehot of the features, up to a factor by which the loss may be multiplied.
 # The client rounds: logits by eps of their terms, probabilities by eps, and so is the features'
 # own error passed on.
 def check_reading(shared: Shared, link: Link, reading: Reading) -> Layer:
     """How well a reading fits the classifier, and its δ with errors.
 
-    Raises ValueError if the reading does not give the gradient back, or is of another loss.
+    Raises ValueError if the reading does not give the gradient back, lacks images that left a
+    trace, or is of another loss.
     """
-    batch, eps = len(reading.y), rounding(shared.precision)
+    batch, eps = len(reading.y), rounding_beside(shared, len(reading.y))
+    _require_traces(shared, reading)
     weight = shared.weights[link.weight].double()
     h, delta = reading.features.double(), reading.delta.double()
     g, has_bias = layer_gradient(shared, link)

@@ -22,10 +22,11 @@ from dlgutils.analytic.classifier_reading import (
     check_reading,
     layer_gradient,
     read_classifier,
+    rounding_beside,
 )
 from dlgutils.analytic.layer_below import from_bias, read_mask, through_activation
 from dlgutils.analytic.linear_chain import Link, linear_chain
-from dlgutils.analytic.linear_system import Estimate, Solved, rounding, solve
+from dlgutils.analytic.linear_system import Estimate, Solved, solve
 from dlgutils.analytic.masks import Reading
 from dlgutils.federated import checks
 from dlgutils.federated.alignment import align
@@ -59,7 +60,8 @@ def read(model: nn.Module, shared: Shared, reading: Reading | None = None) -> Fe
     Between two linear layers there may be one activation (ReLU, LeakyReLU, Sigmoid, Tanh, ELU,
     Softplus; GELU and SiLU, whose slope is not a function of their output, where ∂loss/∂b says
     which of two slopes it was), as a layer or as a function, and dropout after it. Of a partial
-    update, the layers are read whose gradient was shared. The order of a batch is arbitrary.
+    update, the layers are read whose gradient was shared. The order of a batch is arbitrary, and
+    images that left no trace are not in it (`separation.separate`).
 
     Args:
         model: the network; it ends with a linear classifier.
@@ -89,6 +91,8 @@ def read(model: nn.Module, shared: Shared, reading: Reading | None = None) -> Fe
 def split(model: nn.Module, shared: Shared, reading: Reading | None = None) -> list[Shared]:
     """A batch as rounds of one image each: what the images would have sent alone, as far as read.
 
+    Images that left no trace have no round.
+
     Their gradients are partial updates, of the linear layers that `read` finds. An attack on one of
     them searches for one image: `invert(model, features.split(model, shared), attacks.features)`.
     The arguments are those of `read`, and so are the errors.
@@ -99,10 +103,9 @@ def split(model: nn.Module, shared: Shared, reading: Reading | None = None) -> l
             f"{mixing[0]} normalises by the whole batch; attack the batch as it is, not its images"
         )
     found = read(model, shared, reading)
-    batch = len(found.y)
-    factor = 1 if shared.protocol.sums else batch
+    factor = 1 if shared.protocol.sums else shared.x_shape[0]
     rounds = []
-    for image in range(batch):
+    for image in range(len(found.y)):
         gradient = {}
         for layer in found.layers:
             delta = factor * layer.delta[image]
@@ -156,8 +159,8 @@ def _next_layer(
         return layer, f"the gradient of {lower.weight} was not shared"
     g, has_bias = layer_gradient(shared, lower)
     bias = g[:, -1] if has_bias else None
-    eps = rounding(shared.precision)
     batch = len(layer.delta.value)
+    eps = rounding_beside(shared, batch)
     if batch == 1 and has_bias:
         below = from_bias(bias, eps)
     elif upper.activation is None:

@@ -11,6 +11,8 @@ if the features have a positive sum, as they do after sigmoid or ReLU and need n
 Source: Zhao, Mopuri & Bilen 2020, arXiv:2001.02610.
 """
 
+from collections import Counter
+
 import torch
 from torch import Tensor
 
@@ -117,3 +119,40 @@ def _only_negative(what: str, delta: Tensor, precision: torch.dtype) -> Tensor:
             "or optimise the label with attacks.dlg"
         )
     return delta.argmin()[None]
+
+
+def check_given(shared: Shared, y: Tensor | None) -> None:
+    """Checks labels that are given for a batch of several images; None: they are to be found.
+
+    Raises ValueError for a single image, and for labels that are missing or not one for each.
+    """
+    batch = shared.x_shape[0]
+    if batch == 1:
+        raise ValueError("a batch of one needs no separation; use masks.read")
+    weight, bias = shared.classifier
+    if y is None and bias is None:
+        raise ValueError(
+            f"{weight} has no bias, whose gradient says how many images of each class there are; "
+            "pass the labels, y=, or ask for one image a round and use masks.read"
+        )
+    if y is None:
+        return
+    if not isinstance(y, Tensor) or y.dtype != torch.int64:
+        kind = y.dtype if isinstance(y, Tensor) else type(y).__name__
+        raise ValueError(
+            f"labels are an int64 tensor of class ids, got {kind}; try torch.tensor(y)"
+        )
+    if y.shape != (batch,):
+        raise ValueError(
+            f"there are {batch} images, hence labels of shape ({batch},), got {tuple(y.shape)}"
+        )
+    if not ((y >= 0) & (y < shared.classes)).all():
+        raise ValueError(
+            f"labels lie in 0 … {shared.classes - 1} for this model, "
+            f"got {int(y.min())} to {int(y.max())}"
+        )
+
+
+def are_among(found: Tensor, y: Tensor) -> bool:
+    """Whether labels, (n,), are some of the labels y, (batch,), each at most as often."""
+    return Counter(found.tolist()) <= Counter(y.tolist())

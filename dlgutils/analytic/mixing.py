@@ -36,6 +36,7 @@ class System(NamedTuple):
     singular_values: Tensor  # (images,): of the scaled gradient
     target: Tensor  # C, (classes, images): the scaled gradient times Rᵀ
     logits: Tensor  # (images, classes): R without its last column, times the weights
+    weights: Tensor  # (classes, features)
     bias: Tensor  # (classes,); zeros for a classifier without one
     ones: Tensor | None  # r, (images,); None for a classifier without bias
     ones_weight: Tensor | float = 1.0  # (images,): of each equation of M r = 1

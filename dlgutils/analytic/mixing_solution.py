@@ -2,12 +2,14 @@
 
 Every number of the gradient is rounded, to a relative error ε. Rows are divided by their length, so
 in row k of the equations that is ε; and δ was computed as softmax − onehot, each probability
-rounded in its turn, which adds ε p_ik to δ_ik. Together row k has the standard error
+rounded in its turn and the logits before it, which adds ε q_ik to δ_ik, where
+q_ik = p_ik (1 + (1 − p_ik) z_i) and z_i is the size of the largest logit and of the terms that it
+is a sum of. Together row k has the standard error
 
-    σ_k = ε √(1 + Σ_i (s_k p_ik ‖m_i‖)²),    s_k what δ is multiplied by in that row.
+    σ_k = ε √(1 + Σ_i (s_k q_ik ‖m_i‖)²),    s_k what δ is multiplied by in that row.
 
-A certificate is a residual of that size, times at most 16: the logits were rounded too, and what
-is wrong leaves a thousand times as much. The error bars follow by least squares: M has
+A certificate is a residual of that size, times at most 2; what is wrong leaves a thousand times as
+much. The error bars follow by least squares: M has
 the covariance (Jᵀ σ⁻² J)⁻¹, and R, whose directions of small singular values are known less well,
 adds ε ‖m_i / S‖.
 """
@@ -22,9 +24,12 @@ from dlgutils.analytic.classifier import Classifier
 from dlgutils.analytic.mixing import Point, System
 
 _POLISHES = 3  # each with the weights of the one before
-_CERTIFIED = 16.0  # root mean square of the residuals, in units of their errors
+_CERTIFIED = 2.0  # root mean square of the residuals, in units of their errors
 _SAFETY = 12.0  # of the error bars
-_SMALLEST = 1e-15  # eigenvalue of a normal matrix with ones on its diagonal
+MISSING = 10.0  # how much wider error bars are where images are missing
+_TRACE = 4.0  # singular values of noise, in units of the relative error, are below this
+_UNKNOWN = 1e-14  # of the eigenvalues of a normal matrix with ones on its diagonal: rounding
+_SMALLEST = 1e-20  # of what is left of them
 
 
 class Found(NamedTuple):
@@ -35,17 +40,42 @@ class Found(NamedTuple):
     delta: Tensor  # (images, classes): ∂loss/∂logits
     error: Tensor  # (images,): of the inputs, relative to their length
     misfit: float  # root mean square of the residuals, in units of their errors
+    factor: float  # by which the loss multiplies δ
 
     @property
     def certain(self) -> bool:
         """Whether the residual is rounding."""
         return self.misfit <= _CERTIFIED
 
+    def blurred(self) -> "Found":
+        """The same with error bars for a batch of which something is missing.
+
+        Images without a trace of their own, or with hardly one, are not rounding: they may add up
+        to some ε to what the others are read from, all in one direction.
+        """
+        return self._replace(error=MISSING * self.error)
+
+    def select(self, images: Tensor) -> "Found":
+        """Some of the images; (images,) bool."""
+        parts = (t[images] for t in (self.inputs, self.y, self.delta, self.error))
+        return Found(*parts, self.misfit, self.factor)
+
 
 def row_scale_of(classifier: Classifier, eps: float) -> Tensor:
     """One over the lengths of the rows of the gradient, (classes,); zero for rows of rounding."""
     length = classifier.gradient.norm(dim=1)
     return torch.where(length > eps**2 * length.max(), 1 / length, 0)
+
+
+def count_traces(classifier: Classifier, eps: float) -> int:
+    """How many independent δ the gradient shows beyond rounding.
+
+    Rounding is relative, so the rows are divided by their lengths: an image of which the network is
+    sure has a small δ, but where that lies in rows in which those of the others are small too, it
+    shows.
+    """
+    scaled = row_scale_of(classifier, eps)[:, None] * classifier.gradient
+    return int((torch.linalg.svdvals(scaled) > _TRACE * eps).sum())
 
 
 def system_of(classifier: Classifier, images: int, factor: float, row_scale: Tensor) -> System:
@@ -70,6 +100,7 @@ def system_of(classifier: Classifier, images: int, factor: float, row_scale: Ten
         singular_values=s[:images],
         target=u[:, :images] * s[:images],
         logits=features @ classifier.linear.T,
+        weights=classifier.linear,
         bias=weights[:, -1] if has_bias else torch.zeros_like(weights[:, -1]),
         ones=basis[:, -1] if has_bias else None,
     )
@@ -117,13 +148,16 @@ def polish(system: System, m: Tensor, onehot: Tensor, eps: float) -> Found:
         delta=system.factor * difference,
         error=error * max(1.0, misfit),
         misfit=misfit,
+        factor=system.factor,
     )
 
 
 def _weighted(system: System, point: Point) -> System:
     """The same equations, each row divided by its error in units of ε."""
     lengths = point.m[0].norm(dim=1)
-    of_delta = system.scale * (point.probabilities[0] * lengths[:, None]).norm(dim=0)
+    p = point.probabilities[0]
+    size = _sizes_of_logits(system, point.m[0])
+    of_delta = system.scale * (p * (1 + (1 - p) * size) * lengths[:, None]).norm(dim=0)
     weight = 1 / torch.hypot(torch.ones_like(of_delta), of_delta)
     of_ones = (point.m[0] / system.singular_values).norm(dim=1)
     return system._replace(
@@ -131,6 +165,14 @@ def _weighted(system: System, point: Point) -> System:
         target=system.target * weight[:, None],
         ones_weight=1 / of_ones.clamp(min=1),
     )
+
+
+def _sizes_of_logits(system: System, m: Tensor) -> Tensor:
+    """The largest logit of each image, (images, 1), and the terms that it is a sum of."""
+    logits = m @ system.logits + system.bias
+    features = (m @ system.basis)[:, : system.weights.shape[1]]
+    terms = (features.square() @ system.weights.square().T).sqrt()
+    return (logits.abs() + terms).amax(1, keepdim=True)
 
 
 def _error_bars(system: System, point: Point, eps: float) -> Tensor:
@@ -141,7 +183,7 @@ def _error_bars(system: System, point: Point, eps: float) -> Tensor:
     size = normal[0].diagonal().rsqrt()
     scaled = size[:, None] * normal[0] * size
     values, vectors = torch.linalg.eigh(scaled)
-    inverse = (vectors.square() / values.clamp(min=_SMALLEST)).sum(1) * size.square()
+    inverse = (vectors.square() / (values - _UNKNOWN).clamp(min=_SMALLEST)).sum(1) * size.square()
     of_mixing = inverse.view(images, images).sum(1)
     of_basis = (m / system.singular_values).square().sum(1)
     variance = of_mixing + of_basis

@@ -1,18 +1,37 @@
 """Why a batch did not come apart, in words."""
 
+from torch import Tensor
+
 from dlgutils.analytic.mixing_solution import Found
 
+UNKNOWN_SCALE = (
+    "; or the client multiplied it: its scale is unknown, and of several images it is not sought, "
+    "so state it, Protocol(scale=...)"
+)
+"""What is added to a reason where the scale of the update is unknown."""
 
-def impossible(batch: int) -> str:
-    """The reason if the bias gradient is not that of so many images."""
+
+def impossible(traces: int, batch: int, classes: int) -> str:
+    """The reason if the bias gradient is not that of so many images; as for `no_certificate`."""
+    if traces < batch:
+        return wrong_rank(traces, batch, classes)
     return (
         f"no labels of {batch} images agree with the gradient of the classifier's bias, whether "
         "the loss is their mean or their sum: the gradient was scaled, or is of another loss"
     )
 
 
-def no_certificate(residual: float, batch: int, classes: int) -> str:
-    """The reason if nothing that was found gives the gradient back."""
+def no_certificate(residual: float, traces: int, batch: int, classes: int) -> str:
+    """The reason if nothing that was found gives the gradient back.
+
+    Args:
+        residual: of the nearest that was found.
+        traces: independent δ that the gradient shows.
+        batch: images that there are.
+        classes: that the network tells apart.
+    """
+    if traces < batch:
+        return wrong_rank(traces, batch, classes)
     crowded = ""
     if 2 * batch > classes:
         crowded = f", or too many images to find: more than half of the {classes} classes"
@@ -22,13 +41,35 @@ def no_certificate(residual: float, batch: int, classes: int) -> str:
     )
 
 
-def too_alike(told_apart: int, batch: int, found: Found) -> str:
-    """The reason if the sum is certain, but not every image."""
+def other_labels(found: Tensor, y: Tensor) -> str:
+    """The reason if the labels that were found are not among those that were given."""
     return (
-        f"{told_apart} of {batch} images were told apart: the others have nearly the same δ, so "
-        f"that rounding leaves their features an error of up to {float(found.error.max()):.0e} of "
-        "their length; a gradient in double precision tells more"
+        f"the images that this gradient shows have the labels {sorted(found.tolist())}, which are "
+        f"not among those given, {sorted(y.tolist())}: wrong labels, or another round"
     )
+
+
+def incomplete(told_apart: Tensor, batch: int, found: Found) -> str:
+    """The reason if the sum is certain, but not every image; empty if every image is.
+
+    told_apart: (images,) bool, of those that left a trace.
+    """
+    traces, n = len(told_apart), int(told_apart.sum())
+    if n == batch:
+        return ""
+    parts = []
+    if n < traces:
+        parts.append(
+            f"{traces - n} have nearly the same δ as others, or nearly none, so that rounding "
+            f"leaves their features an error of up to {float(found.error.max()):.0e} of their "
+            "length (a gradient in double precision tells more)"
+        )
+    if traces < batch:
+        parts.append(
+            f"{batch - traces} left no trace: the network is so sure of them that their δ are "
+            "below the rounding of this gradient"
+        )
+    return f"{n} of {batch} images were told apart; of the others, " + "; ".join(parts)
 
 
 def wrong_rank(rank: int, batch: int, classes: int) -> str:

@@ -12,7 +12,7 @@ which one, since any B independent combinations span the same space. Each δ_i s
 most classes − 1 of them are independent: there must be fewer images than classes.
 
 **By δ.** Each δ_i is (softmax(W h_i + b) − onehot(y_i)) / B: another function of the features. Both
-together determine the combinations; `mixing` writes the equations, and `mixing_search` solves them.
+together determine the combinations: `mixing` has the equations, `images_in_turn` the search.
 
 **By zeros.** Dropout of rate p makes a share p of each h_i zero. A mixture Σ c_i h_i of k ≥ 2
 images is zero where all k were dropped, a share pᵏ, and elsewhere only by chance, since features
@@ -32,31 +32,30 @@ same, have nearly the same δ, and lose digits in telling them apart.
 import math
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from dlgutils import models
-from dlgutils.analytic import mixing_search, reasons
+from dlgutils.analytic import labels, mixing_solution, reasons, replay, ways_apart
 from dlgutils.analytic.classifier import Classifier, classifier_of
 from dlgutils.analytic.masks import Reading, linear_after, units_kept
-from dlgutils.analytic.mixing_search import Found
-from dlgutils.analytic.sparse_rows import RowSpace, find_sparse, row_space
+from dlgutils.analytic.mixing_solution import Found
+from dlgutils.analytic.sparse_rows import RowSpace, row_space
 from dlgutils.federated import checks
 from dlgutils.federated.alignment import align
 from dlgutils.federated.consistency import require_gradient
 from dlgutils.types import Shared
 
-_TOLD_APART = 0.1  # the largest error of features, relative to their length
+_TOLD_APART = 0.1  # the largest error bar of features, relative to their length
 
 
 class Separation(NamedTuple):
-    """What became of a batch: a reading if it is certain, and how far the search came if not."""
+    """What became of a batch: a reading of what is certain, and why it is not more."""
 
-    reading: Reading | None  # only with a certificate; its images come in no particular order
-    n_found: int  # images whose features were told apart
+    reading: Reading | None  # only with a certificate: n_found images, in no particular order
+    n_found: int  # images whose features were told apart, of all of the batch
     residual: float  # ‖G − Δᵀ H‖ / ‖G‖ with Δ recomputed; nan if nothing was found
-    reason: str  # why there is no reading; empty if there is one
-    error: Tensor | None = None  # (batch,): error bars of the features, relative to their length
+    reason: str  # why not all images were read; empty if they were
+    error: Tensor | None = None  # (n_found,): error bars of the features, relative to their length
 
 
 def separate(model: nn.Module, shared: Shared, *, y: Tensor | None = None) -> Separation:
@@ -65,9 +64,12 @@ def separate(model: nn.Module, shared: Shared, *, y: Tensor | None = None) -> Se
     The reading is that of `masks.read` for several images, with the mask of the dropout layer
     before the classifier alone; the order of the images is arbitrary. It comes with a certificate:
     put through the classifier, its features and labels give the shared gradient back, each row of
-    it to rounding. And it comes with error bars: the features of image i are off by about
-    `error[i]` of their length. Without a certificate, or where an error bar is above 0.1, `reading`
-    is None and `reason` says why.
+    it to rounding. And it comes with error bars: the features of image i are off by at most
+    `error[i]` of their length, which also held in four rounds of known images near those that were
+    read (`replay`). Without a certificate `reading` is None. Images whose δ are below rounding,
+    since the network is sure of them, left no trace: then the reading has fewer rows than the
+    batch, and the others add nothing to the gradient. Images whose error bar is above 0.1 are left
+    out too. In all these cases `reason` says why.
 
     There must be fewer images than classes. Up to half as many as classes most batches come apart,
     without dropout too (`dlgutils/tables/mixing.csv`); beyond that, often only with the help of
@@ -75,7 +77,8 @@ def separate(model: nn.Module, shared: Shared, *, y: Tensor | None = None) -> Se
     is the mean of the cross-entropy over the batch, or its sum. Masks equal the client's except at
     units that were zero to rounding anyway. The same input gives the same output.
 
-    y: the labels, (batch,), where they are known; otherwise they are found as well.
+    y: the labels, (batch,), where they are known; otherwise they are found as well. What is found
+    beside images without a trace has labels that are among them, or is refused.
 
     Raises ValueError for a single image, a gradient of another model, a classifier that is not
     linear, labels of another number, and labels to be found for a classifier without bias.
@@ -84,83 +87,64 @@ def separate(model: nn.Module, shared: Shared, *, y: Tensor | None = None) -> Se
     checks.check(model, shared)
     shared = require_gradient(model, shared)
     batch = shared.x_shape[0]
-    _check_labels(shared, batch, y)
+    labels.check_given(shared, y)
     classifier = classifier_of(shared)
     rank, rows = row_space(classifier.gradient, batch, shared.precision)
-    if rank != batch:
+    traces = mixing_solution.count_traces(classifier, rows.eps)
+    full = batch >= shared.classes and traces >= shared.classes - 1
+    if rank > batch or full or (traces < batch and not classifier.has_bias):
         return Separation(None, 0, math.nan, reasons.wrong_rank(rank, batch, shared.classes))
+    traces = min(traces, batch)
+    rows = rows.first(traces)
     dropped = _dropout_before(model, shared, shared.classifier[0])
     rates = [layer.p for layer in dropped.values() if classifier.has_bias]
-    found = _by_zeros(classifier, rows, *rates) if rates else None
+    found = ways_apart.by_zeros(classifier, rows, batch, *rates) if rates else None
     if found is None or not found.certain:
-        found = _by_delta(classifier, batch, y, rows.eps)
+        known = y if traces == batch else None  # whose labels they are is not known
+        found = ways_apart.by_delta(classifier, traces, batch, known, rows.eps)
+    scale = "" if shared.protocol.scale else reasons.UNKNOWN_SCALE
     if found is None:
-        return Separation(None, 0, math.nan, reasons.impossible(batch))
-    residual = classifier.residual(found.inputs, found.delta)
-    told_apart = int((found.error <= _TOLD_APART).sum())
+        reason = reasons.impossible(traces, batch, shared.classes)
+        return Separation(None, 0, math.nan, reason + scale)
     if not found.certain:
-        reason = reasons.no_certificate(residual, batch, shared.classes)
-        return Separation(None, 0, residual, reason)
-    if told_apart < batch:
-        reason = reasons.too_alike(told_apart, batch, found)
-        return Separation(None, told_apart, residual, reason, found.error.to(shared.like))
-    reading = _reading(shared, found, rows, dropped)
-    return Separation(reading, batch, residual, "", found.error.to(shared.like))
+        residual = classifier.residual(found.inputs, found.delta)
+        reason = reasons.no_certificate(residual, traces, batch, shared.classes)
+        return Separation(None, 0, residual, reason + scale)
+    return _of_certain(shared, classifier, found, y, rows, dropped)
 
 
-def _check_labels(shared: Shared, batch: int, y: Tensor | None) -> None:
-    """Raises ValueError for a single image, and for labels that are missing or not one for each."""
-    if batch == 1:
-        raise ValueError("a batch of one needs no separation; use masks.read")
-    weight, bias = shared.classifier
-    if y is None and bias is None:
-        raise ValueError(
-            f"{weight} has no bias, whose gradient says how many images of each class there are; "
-            "pass the labels, y=, or ask for one image a round and use masks.read"
-        )
-    if y is None:
-        return
-    if not isinstance(y, Tensor) or y.dtype != torch.int64:
-        kind = y.dtype if isinstance(y, Tensor) else type(y).__name__
-        raise ValueError(
-            f"labels are an int64 tensor of class ids, got {kind}; try torch.tensor(y)"
-        )
-    if y.shape != (batch,):
-        raise ValueError(
-            f"there are {batch} images, hence labels of shape ({batch},), got {tuple(y.shape)}"
-        )
-    if not ((y >= 0) & (y < shared.classes)).all():
-        raise ValueError(
-            f"labels lie in 0 … {shared.classes - 1} for this model, "
-            f"got {int(y.min())} to {int(y.max())}"
-        )
+def _of_certain(
+    shared: Shared,
+    classifier: Classifier,
+    found: Found,
+    y: Tensor | None,
+    rows: RowSpace,
+    dropped: dict[str, models.Dropout],
+) -> Separation:
+    """What can be said of a batch that has a certificate: the images that are told apart.
 
-
-def _by_zeros(classifier: Classifier, rows: RowSpace, rate: float) -> Found | None:
-    """The batch by the zeros of dropout; None if too few images have as many as its rate makes."""
-    batch = len(rows.basis)
-    w = _find_images(rows, rate)
-    if len(w) < batch:
-        return None
-    inputs, y = classifier.read(rows, w)
-    return mixing_search.near(classifier, inputs, y, 1 / batch, rows.eps)
-
-
-def _by_delta(classifier: Classifier, batch: int, y: Tensor | None, eps: float) -> Found | None:
-    """The batch by its δ; the loss is taken as a mean, then as a sum, where that is possible.
-
-    None: neither can be.
+    Args:
+        shared: the round.
+        classifier: its classifier.
+        found: the images that left a trace.
+        y: the labels of all images, (batch,), if they are known.
+        rows: the row space of the gradient.
+        dropped: the dropout before the classifier.
     """
-    best = None
-    for factor in (1 / batch, 1.0):
-        if not mixing_search.possible(classifier, batch, factor):
-            continue
-        found = mixing_search.search(classifier, batch, factor, y, eps)
-        if best is None or found.misfit < best.misfit:
-            best = found
-        if best.certain:
-            break
-    return best
+    batch = shared.x_shape[0]
+    residual = classifier.residual(found.inputs, found.delta)
+    if y is not None and not labels.are_among(found.y, y):
+        return Separation(None, 0, residual, reasons.other_labels(found.y, y))
+    found = replay.checked(classifier, found, rows.eps, shared.like, shared.precision)
+    if len(found.y) < batch or not (found.error <= _TOLD_APART).all():
+        found = found.blurred()
+    told_apart = found.error <= _TOLD_APART
+    reason = reasons.incomplete(told_apart, batch, found)
+    if not told_apart.any():
+        return Separation(None, 0, residual, reason)
+    found = found.select(told_apart)
+    reading = _reading(shared, found, rows, dropped)
+    return Separation(reading, len(found.y), residual, reason, found.error.to(shared.like))
 
 
 def _reading(
@@ -187,12 +171,3 @@ def _dropout_before(model: nn.Module, shared: Shared, weight: str) -> dict[str, 
         if layer == weight:
             return {name: models.dropouts(model)[name]}
     return {}
-
-
-def _find_images(rows: RowSpace, rate: float) -> Tensor:
-    """The combinations of the gradient's rows with an image's share of zeros: (found, batch)."""
-    by_all = rate ** len(rows.basis)  # the share of units that every image dropped
-    seen = rows.column_norms > 0
-    seen[-1] = False  # the column of the bias has no zeros
-    of_the_others = (rate - by_all) / (1 - by_all)
-    return find_sparse(rows.select(seen), of_the_others)

@@ -28,6 +28,12 @@ _FIRST_STEPS = 12  # of every start; a quarter of them go on
 _STEPS = 40  # of these, and as many again of the nearest
 _SELF_WEIGHT = 0.1  # of the third equation, which is steep far away from an image
 _HIT = 1e-5  # the largest residual that may be an image
+_LOOSE_HIT = 1e-3  # the same where many equations are to spare
+_MANY_SPARE = 5
+_ROUNDING = 1e-7  # of the residual
+_DETERMINED = 0.03  # the largest error of v that may be an image, relative to its length
+_SAME = 0.05  # the largest distance, relative to their length, of searches for one image
+_MOST_SETS = 4  # that are returned
 _CONSISTENT = 1e-3  # the largest product that may be zero
 _MOST_HITS = 300  # that are looked at
 
@@ -83,16 +89,20 @@ def frame_of(system: System) -> Frame:
     return Frame(system, complete[:, system.images :], u / system.singular_values)
 
 
-def find(system: System, y: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-    """Images that agree with one another: what they are made of, (n, images), and labels, (n,).
+def find(system: System, y: Tensor, generator: Generator) -> list[tuple[Tensor, Tensor]]:
+    """Images that these equations determine: sets that agree with one another, the largest first.
 
-    None, n = 0, where no two searches agree, or one alone has no equations to spare.
+    Each set is what its images are made of, (n, images), and their labels, (n,). No two sets are
+    the same; none where nothing is determined, as beyond K / 2 images.
 
     Args:
         system: the equations.
         y: the classes that are tried.
         generator: on the CPU.
     """
+    spare = len(system.bias) + 1 - 2 * system.images  # equations beyond the unknowns
+    if spare < 1:
+        return []
     frame = frame_of(system)
     classes = len(system.bias)
     labels = y.cpu().repeat_interleave(_STARTS)
@@ -103,14 +113,35 @@ def find(system: System, y: Tensor, generator: Generator) -> tuple[Tensor, Tenso
     point = _descend(frame, Single(*(t[best] for t in point)), _STEPS)
     nearest = lowest(point.loss, _MOST_HITS)
     point = _descend(frame, Single(*(t[nearest] for t in point)), _STEPS)
-    hits = (point.loss < _HIT**2).nonzero()[:, 0]
-    hits = hits[point.loss[hits].argsort()]
-    v, onehot, _, dual, *_ = (t[hits] for t in point)
-    chosen = _largest_agreement(v @ dual.T)
-    spare = classes + 1 - 2 * system.images
-    if len(chosen) == 1 and spare < 3:
-        chosen = chosen[:0]
-    return v[chosen], onehot[chosen].argmax(1)
+    point = _distinct(_determined(point, spare))
+    sets = _agreements(point.v @ point.dual.T)
+    return [(point.v[k], point.onehot[k].argmax(1)) for k in sets]
+
+
+def _determined(point: Single, spare: int) -> Single:
+    """The searches that ended at an image, surest first.
+
+    A residual that is small says little where it hardly changes with v: of an image that the
+    network is sure of, some directions of v are below rounding, and whole curves of v fit. What
+    counts is how far v may be from where the residual is zero.
+
+    spare: equations beyond the unknowns; the more there are, the less is due to chance.
+    """
+    residual = point.loss.sqrt()
+    slopes = torch.linalg.svdvals(point.jacobian)[:, -1]
+    error = residual.clamp(min=_ROUNDING) / (slopes * point.v.norm(dim=1))
+    largest = _HIT if spare < _MANY_SPARE else _LOOSE_HIT
+    good = ((residual < largest) & (error < _DETERMINED)).nonzero()[:, 0]
+    good = good[error[good].argsort()]
+    return Single(*(t[good] for t in point))
+
+
+def _distinct(point: Single) -> Single:
+    """The first of the searches that ended at one image with one label."""
+    near = torch.cdist(point.v, point.v) < _SAME * point.v.norm(dim=1)
+    same = near & (point.onehot @ point.onehot.T > 0)
+    again = same.triu(1).any(0)
+    return Single(*(t[~again] for t in point))
 
 
 def _descend(frame: Frame, point: Single, steps: int) -> Single:
@@ -127,14 +158,13 @@ def _descend(frame: Frame, point: Single, steps: int) -> Single:
     return point
 
 
-def _largest_agreement(products: Tensor) -> Tensor:
-    """Indices of the most searches all of whose products are zero: (k,), by greedy choice.
+def _agreements(products: Tensor) -> list[Tensor]:
+    """Sets of searches all of whose products are zero, by greedy choice, the largest first.
 
-    products: v_i · S⁻¹ Uᵀ δ_j, (n, n), the surest search first; searches for one image agree on
-    one, so only the first of them is taken.
+    products: v_i · S⁻¹ Uᵀ δ_j, (n, n), the surest search first. Returns indices, (k,) each.
     """
     zero = (products.abs() < _CONSISTENT) & (products.T.abs() < _CONSISTENT)
-    best = torch.empty(0, dtype=torch.int64)
+    sets = {}
     for first in range(len(zero)):
         free = zero[first].clone()
         chosen = [first]
@@ -142,6 +172,6 @@ def _largest_agreement(products: Tensor) -> Tensor:
             k = int(free.int().argmax())
             chosen.append(k)
             free &= zero[k]
-        if len(chosen) > len(best):
-            best = torch.tensor(chosen)
-    return best
+        sets.setdefault(frozenset(chosen), torch.tensor(chosen))
+    largest_first = sorted(sets.values(), key=len, reverse=True)
+    return largest_first[:_MOST_SETS]

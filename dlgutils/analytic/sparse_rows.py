@@ -45,6 +45,10 @@ class RowSpace(NamedTuple):
         norms = self.column_norms[columns]
         return self._replace(basis=basis, column_norms=norms)
 
+    def first(self, rank: int) -> "RowSpace":
+        """The combinations of the strongest directions only."""
+        return self._replace(basis=self.basis[:rank], singular_values=self.singular_values[:rank])
+
     def rounding(self, w: Tensor) -> Tensor:
         """How much of each entry of w @ basis may be rounding: (..., columns).
 

@@ -14,7 +14,7 @@ from dlgutils import Batch, Protocol, models, share
 from dlgutils.analytic import features
 from dlgutils.analytic.masks import Reading
 from dlgutils.models import observe
-from tests.helpers.rounds import with_noise
+from tests.helpers.rounds import confident_round, with_noise
 
 ACTIVATIONS = [
     nn.ReLU(),
@@ -252,3 +252,35 @@ def test_split_makes_the_rounds_that_the_images_would_have_sent():
         for name, g in one.gradient.items():
             torch.testing.assert_close(g, alone.gradient[name], rtol=1e-8, atol=1e-10)
         assert features.read(model, one).y.equal(batch.y[[k]])
+
+
+def test_read_takes_the_images_beside_one_that_left_no_trace():
+    model, shared, batch, hidden = confident_round()
+    found = features.read(model, shared)
+    assert [layer.name for layer in found.layers] == ["fc", "body.0"]
+    order = torch.cdist(found.layers[0].inputs, hidden).argmin(1)
+    assert sorted(order.tolist()) == [1, 2, 3]
+    assert found.y.equal(batch.y[order])
+    for layer, wanted in zip(found.layers, (hidden, batch.x.flatten(1)), strict=True):
+        error = (layer.inputs - wanted[order]).norm(dim=1) / wanted[order].norm(dim=1)
+        assert (error <= layer.error).all(), layer.name
+        assert error.max() < 1e-2
+
+
+def test_split_makes_a_round_of_every_image_that_left_a_trace():
+    model, shared, batch, _ = confident_round()
+    rounds = features.split(model, shared)
+    assert len(rounds) == 3
+    for one in rounds:
+        k = int((batch.y == features.read(model, one).y).nonzero()[-1, 0])
+        alone = share(model, Batch(batch.x[[k]], batch.y[[k]]))
+        for name, g in one.gradient.items():
+            assert (g - alone.gradient[name]).norm() < 1e-2 * alone.gradient[name].norm()
+
+
+def test_read_refuses_a_reading_that_lacks_an_image_with_a_trace():
+    model, batch = network(nn.ReLU()), batch_of(3)
+    (y, delta, inputs, _), _ = truth(model, batch)
+    two = Reading(y[:2], delta[:2], inputs[:2], {})
+    with pytest.raises(ValueError, match="2 of 3 images are in this reading, and 1 of the others"):
+        features.read(model, share(model, batch), two)

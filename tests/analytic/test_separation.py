@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from dlgutils import Batch, models, share
+from dlgutils import Batch, Protocol, models, share
 from dlgutils.analytic.separation import separate
 from dlgutils.federated import honest
+from tests.helpers.rounds import confident_round
 
 SHAPE = (1, 6, 6)
 
@@ -92,7 +93,7 @@ def assert_within_error_bars(separation, features):
 def test_separate_certifies_only_the_truth(
     seed, batch, p, features, classes, bound, dtype, activation
 ):
-    """Slow, about 20 s on a quiet machine: forty batches, some of them searched for in vain."""
+    """Slow, about three minutes of one core: forty batches, some searched for in vain."""
     model, shared, *truth = round_of(
         seed,
         batch,
@@ -104,10 +105,12 @@ def test_separate_certifies_only_the_truth(
         activation=activation,
     )
     separation = separate(model, shared)
-    assert (separation.reading is None) == bool(separation.reason)
-    if separation.reading is not None:
-        assert separation.n_found == batch
+    assert (separation.n_found == batch) == (separation.reason == "")
+    assert (separation.n_found == 0) == (separation.reading is None)
+    if separation.n_found == batch:
         assert_true(separation.reading, *truth, error=0.1)
+    if separation.reading is not None:
+        assert len(separation.reading.y) == len(separation.error) == separation.n_found
         assert_within_error_bars(separation, truth[1])
 
 
@@ -168,9 +171,28 @@ def test_separate_says_that_images_are_too_alike():
     model, shared, *_ = round_of(1, 10, 0.0, y=[3] * 10)
     separation = separate(model, shared)
     assert separation.reading is None
-    assert 0 < separation.n_found < 10
-    assert "of 10 images were told apart: the others have nearly" in separation.reason
-    assert (separation.error > 0.1).any()
+    assert "0 of 10 images were told apart" in separation.reason
+    assert "have nearly the same δ" in separation.reason
+
+
+def test_separate_reads_the_images_beside_one_that_left_no_trace():
+    model, shared, (_, y), features = confident_round()
+    separation = separate(model, shared)
+    assert separation.n_found == 3
+    assert separation.reason.startswith("3 of 4 images were told apart; of the others, 1 left no")
+    order = order_of(separation.reading, features)
+    assert sorted(order.tolist()) == [1, 2, 3]
+    assert separation.reading.y.equal(y[order])
+    assert_within_error_bars(separation, features)
+
+
+def test_separate_refuses_labels_that_are_not_those_of_the_images_with_a_trace():
+    model, shared, (_, y), _ = confident_round()
+    assert separate(model, shared, y=y).n_found == 3
+    wrong = torch.where(y == y[1], (y[1] + 1) % 12, y)
+    separation = separate(model, shared, y=wrong)
+    assert separation.reading is None
+    assert "are not among those given" in separation.reason
 
 
 def test_separate_takes_the_sum_of_the_losses_too():
@@ -239,6 +261,20 @@ def test_separate_notices_another_loss(scale):
     assert separation.reading is None
     no_labels, no_features = "no labels of 4 images agree", "give this gradient back"
     assert no_labels in separation.reason or no_features in separation.reason
+
+
+def test_separate_says_that_it_does_not_seek_the_scale_of_several_images():
+    model, shared, *_ = round_of(0, 4, 0.0)
+    louder = {name: 7 * g for name, g in shared.gradient.items()}
+    unknown = replace(shared, gradient=louder, protocol=Protocol(scale=None))
+    separation = separate(model, unknown)
+    assert separation.reading is None
+    assert "its scale is unknown, and of several images it is not sought" in separation.reason
+
+
+def test_separate_reads_an_update_of_unknown_scale_that_was_not_multiplied():
+    model, shared, *truth = round_of(0, 4, 0.0)
+    assert_true(separate(model, replace(shared, protocol=Protocol(scale=None))).reading, *truth)
 
 
 def test_separate_notices_other_weights():

@@ -1,0 +1,199 @@
+"""The images of a batch in turn: those first that are determined alone.
+
+One image has equations of its own (`single_images`), whatever the others are. Once it is found it
+is subtracted from the gradient, and the rest is a smaller batch, of which more is determined. Where
+nothing is, the rest is sought together. An image may be mistaken: to rounding, the δ of a network
+that wavers between two classes are on one line, whichever of the two is the label. So the likeliest
+choices are followed to the end, and if what is found does not give the gradient back, choices that
+were next are tried, those with the fewest changes first.
+"""
+
+import heapq
+import itertools
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor
+
+from dlgutils.analytic import label_counts, mixing, single_images
+from dlgutils.analytic.classifier import Classifier
+from dlgutils.analytic.mixing import System
+from dlgutils.analytic.mixing_search import descents, search_together
+from dlgutils.analytic.mixing_solution import Found, near, polish, row_scale_of, system_of
+
+_FIRST_ATTEMPTS = 2  # at all images together
+_ATTEMPTS = 6  # at those that are left where nothing is determined alone
+_ATTEMPTS_BESIDE = 1  # at those that are left where something is
+_TRIED_AT_ONCE = 8  # of the batches that may be left
+_NODES = 30
+_SLACK = 3e-3  # of an image: how far sums of δ may be off once images were subtracted
+
+
+class _Node(NamedTuple):
+    """Images that were found so far."""
+
+    turns: tuple[int, int]  # sum of the ranks of all choices, images at the last that was not first
+    together: bool  # whether the others are to be sought together
+    inputs: Tensor  # (n, features + 1)
+    y: Tensor  # (n,)
+
+
+class _Batch(NamedTuple):
+    """What is searched for."""
+
+    classifier: Classifier
+    images: int
+    factor: float
+    y: Tensor | None
+    eps: float
+    system: System  # of all images
+
+    def without(self, node: _Node) -> "_Batch":
+        """The rest of the batch, in equations of the same weights."""
+        missing = self.images - len(node.y)
+        rest = subtract(self.classifier, node.inputs, node.y, self.factor)
+        y = None if self.y is None else _without(self.y, node.y)
+        system = system_of(rest, missing, self.factor, self.system.scale / self.factor)
+        return _Batch(rest, missing, self.factor, y, self.eps, system)
+
+    @property
+    def delta_sum(self) -> Tensor | None:
+        """Δ summed over the images; None without a bias."""
+        return self.classifier.delta_sum(self.factor)
+
+
+def search(
+    classifier: Classifier, images: int, factor: float, y: Tensor | None, eps: float
+) -> Found:
+    """The batch that fits the gradient best; it stops at the first that is certain.
+
+    All images together first, from a few starts; then those that are determined alone.
+
+    Args:
+        classifier: weights and gradient, in float64.
+        images: how many there are in the gradient.
+        factor: by which the loss multiplies δ: one over the batch where it is a mean.
+        y: (images,), the labels; None: they are sought too.
+        eps: the relative error of the gradient.
+    """
+    system = system_of(classifier, images, factor, row_scale_of(classifier, eps))
+    batch = _Batch(classifier, images, factor, y, eps, system)
+    found = search_together(system, batch.delta_sum, y, eps, attempts=_FIRST_ATTEMPTS)
+    if found.certain:
+        return found
+    again = search_in_turn(batch)
+    return again if again is not None and again.misfit < found.misfit else found
+
+
+def possible(delta_sum: Tensor | None, images: int, slack: float = 0.0) -> bool:
+    """Whether so many images can have this sum of δ, (classes,), to `slack` images of a class."""
+    if delta_sum is None:
+        return True
+    return int(label_counts.lower_bounds(delta_sum + slack).sum()) <= images
+
+
+def search_in_turn(batch: _Batch) -> Found | None:
+    """The batch, images that are determined alone first; None if nothing was found."""
+    generator = Generator().manual_seed(0)
+    none = torch.empty(0, dtype=torch.int64)
+    root = _Node((0, 0), False, batch.classifier.gradient[:0], none)
+    heap, best = [(root.turns, 0, root)], None
+    numbers = itertools.count(-1, -1)  # downwards: of equal turns the newest goes first
+    for _ in range(_NODES):
+        if not heap:
+            break
+        *_, node = heapq.heappop(heap)
+        children = [] if node.together else _children(batch, node, generator)
+        for child in children:
+            heapq.heappush(heap, (child.turns, next(numbers), child))
+        if children:
+            continue
+        found = _completed(batch, node)
+        if found is None:
+            continue
+        if best is None or found.misfit < best.misfit:
+            best = found
+        if best.certain:
+            break
+    return best
+
+
+def subtract(classifier: Classifier, inputs: Tensor, y: Tensor, factor: float) -> Classifier:
+    """The classifier with the gradient of the other images.
+
+    Args:
+        classifier: weights and gradient.
+        inputs: of some images, (n, features + 1).
+        y: their labels, (n,).
+        factor: by which the loss multiplies δ.
+    """
+    difference = (inputs @ classifier.weights.T).softmax(1)
+    difference = difference - mixing.labels_as_onehot(y, difference.shape[1])
+    gradient = classifier.gradient - factor * difference.T @ inputs
+    return classifier._replace(gradient=gradient)
+
+
+def _children(batch: _Batch, node: _Node, generator: Generator) -> list[_Node]:
+    """What may be found next, and last that nothing more is determined alone."""
+    found = len(node.y)
+    if found == batch.images:
+        return []
+    rest = batch.without(node) if found else batch
+    sets = single_images.find(rest.system, _classes_of(rest), generator)
+    children = []
+    for k, (v, y) in enumerate(sets):
+        inputs = torch.cat([node.inputs, v @ rest.system.basis])
+        turns = (node.turns[0] + k, found) if k else node.turns
+        children.append(_Node(turns, False, inputs, torch.cat([node.y, y])))
+    if sets and found:
+        turns = (node.turns[0] + 1, found)
+        children.append(node._replace(turns=turns, together=True))
+    return children
+
+
+def _completed(batch: _Batch, node: _Node) -> Found | None:
+    """The batch with the images of a node, the others sought together; None if it cannot be."""
+    if len(node.y) == batch.images:
+        return near(batch.classifier, node.inputs, node.y, batch.factor, batch.eps)
+    rest = batch.without(node)
+    if not possible(rest.delta_sum, rest.images, _SLACK):
+        return None
+    delta_sum = rest.delta_sum
+    if delta_sum is not None:
+        delta_sum = delta_sum.where(delta_sum.abs() > _SLACK, 0)
+    attempts = _ATTEMPTS_BESIDE if node.together else _ATTEMPTS
+    chunks = descents(rest.system, delta_sum, rest.y, keep=_TRIED_AT_ONCE)
+    best = None
+    for m, onehot in itertools.islice(chunks, attempts):
+        others = m @ rest.system.basis
+        known = node.inputs.expand(len(others), -1, -1)
+        labels = mixing.labels_as_onehot(node.y, onehot.shape[2]).expand(len(others), -1, -1)
+        m = torch.cat([known, others], 1) @ batch.system.basis.T
+        onehot = torch.cat([labels, onehot], 1)
+        point = mixing.descend(batch.system, m, onehot)
+        found = polish(batch.system, *mixing.prune(point, onehot, 1), batch.eps)
+        if best is None or found.misfit < best.misfit:
+            best = found
+        if best.certain:
+            break
+    return best
+
+
+def _classes_of(batch: _Batch) -> Tensor:
+    """The classes that the images may have: of the labels if known, else as the bias says."""
+    if batch.y is not None:
+        return batch.y.unique()
+    every = torch.arange(len(batch.system.bias))
+    if batch.delta_sum is None:
+        return every
+    least = label_counts.lower_bounds(batch.delta_sum + _SLACK)
+    return least.nonzero()[:, 0] if int(least.sum()) == batch.images else every
+
+
+def _without(y: Tensor, found: Tensor) -> Tensor:
+    """The labels y less those that were found, each once."""
+    left = y.tolist()
+    for label in found.tolist():
+        if label in left:
+            left.remove(label)
+    return torch.tensor(left, dtype=torch.int64, device=y.device)
