@@ -120,9 +120,9 @@ def _checked_image(shared: Shared) -> Settled:
     _refuse_larger_rank(shared, g, 1)
     features = delta @ g.double() / (delta @ delta)
     z = shared.weights[weight].double() @ features + shared.weights[bias].double()
-    scale, residual = scale_of(delta, z)
     rounded = torch.finfo(shared.precision).eps * (1 + float(z.abs().max()))
     tolerance = 1e-3 + 64 * rounded / float(delta.norm())
+    scale, residual = scale_of(delta, z, tolerance)
     if tolerance > 0.1:
         return Settled(shared, "not checked against its protocol: δ is lost in rounding")
     if residual > tolerance:

@@ -147,3 +147,15 @@ def test_settle_does_not_judge_what_comes_after_the_last_layer():
 
     model = Sharpened()
     assert "does not end with inner.fc" in settle(model, share(model, ONE)).checked
+
+
+@pytest.mark.parametrize(("bias", "ahead"), [(20, 1.0), (40, 0.25), (40, 5.0), (40, 8.0)])
+def test_settle_takes_the_positive_scale_where_two_classes_count(bias, ahead):
+    """δ is (−a, a) then, a negative multiple of the δ of the other label too."""
+    model = network(torch.float32)
+    with torch.no_grad():
+        model.fc.bias[0], model.fc.bias[1] = bias, bias + ahead
+    honest = share(model, Batch(X[:1].float(), torch.tensor([0])))
+    assert "one step of cross-entropy, as its protocol says" in settle(model, honest).checked
+    unknown = replace(times(honest, 0.5), protocol=Protocol(scale=None))
+    assert "multiplied by 0.5" in settle(model, unknown).checked
