@@ -136,7 +136,8 @@ def test_settle_refuses_smoothed_labels_that_were_not_announced():
         settle(network(), replace(shared, protocol=Protocol()))
 
 
-def test_settle_does_not_judge_what_comes_after_the_last_layer():
+@pytest.mark.parametrize("with_biases", [True, False])
+def test_settle_does_not_judge_what_comes_after_the_last_layer(with_biases):
     class Sharpened(torch.nn.Module):
         def __init__(self):
             super().__init__()
@@ -146,7 +147,11 @@ def test_settle_does_not_judge_what_comes_after_the_last_layer():
             return 3 * self.inner(x)
 
     model = Sharpened()
-    assert "does not end with inner.fc" in settle(model, share(model, ONE)).checked
+    if not with_biases:  # then an image of zeros has zeros as logits, times three or not
+        model.inner = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 10))
+        torch.nn.init.zeros_(model.double().inner[1].bias)
+    last = "fc" if with_biases else "1"
+    assert f"does not end with inner.{last}" in settle(model, share(model, ONE)).checked
 
 
 @pytest.mark.parametrize(("bias", "ahead"), [(20, 1.0), (40, 0.25), (40, 5.0), (40, 8.0)])
