@@ -9,10 +9,13 @@ UNBALANCED = 1e-2
 _ROUNDINGS = 1e3  # of the length of the gradient: what is left over beyond that is not rounding
 
 
-def scale_of(delta: Tensor, z: Tensor) -> tuple[float, float]:
+def scale_of(delta: Tensor, z: Tensor, tolerance: float) -> tuple[float, float]:
     """The c for which δ = c · (softmax(z) − onehot(y)), and what is left of δ, relative to it.
 
-    delta, z: (classes,). The label y is where δ is smallest, or largest, if c is negative.
+    The label y is where δ is smallest, or largest, if c is negative. Where only two classes count,
+    both explain δ; then c is the positive one.
+
+    delta, z: (classes,). tolerance: of what is left.
     """
     fits = []
     for y in (delta.argmin(), delta.argmax()):
@@ -20,7 +23,7 @@ def scale_of(delta: Tensor, z: Tensor) -> tuple[float, float]:
         scale = delta @ implied / (implied @ implied)
         residual = (delta - scale * implied).norm() / delta.norm()
         fits.append((float(residual), float(scale)))
-    residual, scale = min(fits)
+    residual, scale = fits[0] if fits[0][0] <= tolerance else min(fits)
     return scale, residual
 
 

@@ -6,6 +6,7 @@ and with it z and δ: if all numbers of the update were multiplied by c, then c 
 that makes the two δ agree. Several images, or several steps, leave a sum of such products.
 """
 
+import math
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -104,8 +105,9 @@ def _why_not_checked(model: nn.Module, shared: Shared) -> str:
 
 def _returns_logits_of(model: nn.Module, weight: str, x_shape: tuple[int, ...]) -> bool:
     """Whether what the model returns is what leaves the linear layer with this weight."""
-    zero = next(model.parameters()).new_zeros(1, *x_shape[1:])
-    calls, output = models.observe(model, zero)
+    like = next(model.parameters())  # of zeros, all that follows may be zero too
+    ramp = torch.linspace(0, 1, math.prod(x_shape[1:])).to(like).reshape(1, *x_shape[1:])
+    calls, output = models.observe(model, ramp)
     outputs = [call.output for call in calls if f"{call.name}.weight" == weight]
     return any(own.shape == output.shape and own.equal(output) for own in outputs)
 
@@ -120,9 +122,9 @@ def _checked_image(shared: Shared) -> Settled:
     _refuse_larger_rank(shared, g, 1)
     features = delta @ g.double() / (delta @ delta)
     z = shared.weights[weight].double() @ features + shared.weights[bias].double()
-    scale, residual = scale_of(delta, z)
     rounded = torch.finfo(shared.precision).eps * (1 + float(z.abs().max()))
     tolerance = 1e-3 + 64 * rounded / float(delta.norm())
+    scale, residual = scale_of(delta, z, tolerance)
     if tolerance > 0.1:
         return Settled(shared, "not checked against its protocol: δ is lost in rounding")
     if residual > tolerance:

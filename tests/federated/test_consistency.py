@@ -136,7 +136,8 @@ def test_settle_refuses_smoothed_labels_that_were_not_announced():
         settle(network(), replace(shared, protocol=Protocol()))
 
 
-def test_settle_does_not_judge_what_comes_after_the_last_layer():
+@pytest.mark.parametrize("with_biases", [True, False])
+def test_settle_does_not_judge_what_comes_after_the_last_layer(with_biases):
     class Sharpened(torch.nn.Module):
         def __init__(self):
             super().__init__()
@@ -146,4 +147,20 @@ def test_settle_does_not_judge_what_comes_after_the_last_layer():
             return 3 * self.inner(x)
 
     model = Sharpened()
-    assert "does not end with inner.fc" in settle(model, share(model, ONE)).checked
+    if not with_biases:  # then an image of zeros has zeros as logits, times three or not
+        model.inner = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 10))
+        torch.nn.init.zeros_(model.double().inner[1].bias)
+    last = "fc" if with_biases else "1"
+    assert f"does not end with inner.{last}" in settle(model, share(model, ONE)).checked
+
+
+@pytest.mark.parametrize(("bias", "ahead"), [(20, 1.0), (40, 0.25), (40, 5.0), (40, 8.0)])
+def test_settle_takes_the_positive_scale_where_two_classes_count(bias, ahead):
+    """δ is (−a, a) then, a negative multiple of the δ of the other label too."""
+    model = network(torch.float32)
+    with torch.no_grad():
+        model.fc.bias[0], model.fc.bias[1] = bias, bias + ahead
+    honest = share(model, Batch(X[:1].float(), torch.tensor([0])))
+    assert "one step of cross-entropy, as its protocol says" in settle(model, honest).checked
+    unknown = replace(times(honest, 0.5), protocol=Protocol(scale=None))
+    assert "multiplied by 0.5" in settle(model, unknown).checked
