@@ -45,7 +45,7 @@ from dlgutils.federated.alignment import align
 from dlgutils.federated.consistency import require_gradient
 from dlgutils.types import Shared
 
-_TOLD_APART = 0.1  # the largest error bar of features, relative to their length
+_TOLD_APART = 0.01  # the largest error bar of features, relative to their length
 
 
 class Separation(NamedTuple):
@@ -68,7 +68,7 @@ def separate(model: nn.Module, shared: Shared, *, y: Tensor | None = None) -> Se
     `error[i]` of their length, which also held in four rounds of known images near those that were
     read (`replay`). Without a certificate `reading` is None. Images whose δ are below rounding,
     since the network is sure of them, left no trace: then the reading has fewer rows than the
-    batch, and the others add nothing to the gradient. Images whose error bar is above 0.1 are left
+    batch, and the others add nothing to the gradient. Images whose error bar is above 0.01 are left
     out too. In all these cases `reason` says why.
 
     There must be fewer images than classes. Up to half as many as classes most batches come apart,
