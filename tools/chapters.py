@@ -74,7 +74,7 @@ def chapter(path: Path) -> Chapter:
 
 def chapters() -> list[Chapter]:
     """All chapters in order."""
-    return [chapter(path) for path in sorted(NOTEBOOKS.glob("0*.ipynb"))]
+    return [chapter(path) for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))]
 
 
 def main() -> None:

@@ -75,7 +75,7 @@ def read(model: nn.Module, shared: Shared, reading: Reading | None = None) -> Fe
     """
     model, (shared,) = align(model, shared)
     checks.check(model, shared)
-    shared = require_gradient(shared)
+    shared = require_gradient(model, shared)
     links, ended = linear_chain(model, shared.x_shape)
     if shared.classifier[0] != links[0].weight:
         raise ValueError(

@@ -52,7 +52,7 @@ def read(model: nn.Module, shared: Shared, *, noise: float = 0.0) -> Reading:
     check_noise(noise)
     model, (shared,) = align(model, shared)
     checks.check(model, shared)
-    shared = require_gradient(shared)
+    shared = require_gradient(model, shared)
     return read_unchecked(model, shared, noise)
 
 

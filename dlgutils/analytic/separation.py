@@ -85,7 +85,7 @@ def separate(model: nn.Module, shared: Shared, *, y: Tensor | None = None) -> Se
     """
     model, (shared,) = align(model, shared)
     checks.check(model, shared)
-    shared = require_gradient(shared)
+    shared = require_gradient(model, shared)
     batch = shared.x_shape[0]
     labels.check_given(shared, y)
     classifier = classifier_of(shared)

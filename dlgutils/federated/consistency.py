@@ -10,13 +10,17 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
-from torch.nn.functional import one_hot
+from torch import Tensor, nn
 
+from dlgutils import models
+from dlgutils.federated.classifier_evidence import (
+    UNBALANCED,
+    is_noisy,
+    left_over,
+    rounding,
+    scale_of,
+)
 from dlgutils.types import Shared
-
-_ROUNDINGS = 1e3  # of the length of the gradient: what is left over beyond that is not rounding
-_UNBALANCED = 1e-2  # of what is left over: less is not noise
 
 
 class Settled(NamedTuple):
@@ -27,7 +31,7 @@ class Settled(NamedTuple):
 
 
 @torch.no_grad()
-def settle(shared: Shared) -> Settled:
+def settle(model: nn.Module, shared: Shared) -> Settled:
     """The round as if its client had sent the update itself: without scale and, of one step, decay.
 
     An unknown scale is read off where one image came by itself through plain cross-entropy, with
@@ -37,13 +41,13 @@ def settle(shared: Shared) -> Settled:
     images, or of more steps. Noise and pruning are no reason, nor is what cannot be checked.
     """
     plain = _without_scale_and_decay(shared)
-    reason = _why_not_checked(plain)
+    reason = _why_not_checked(model, plain)
     if reason:
         return Settled(plain, f"not checked against its protocol: {reason}")
     return _checked_batch(plain) if shared.x_shape[0] > 1 else _checked_image(plain)
 
 
-def require_gradient(shared: Shared) -> Shared:
+def require_gradient(model: nn.Module, shared: Shared) -> Shared:
     """The settled round, for what reads a gradient of plain cross-entropy after one step.
 
     Raises ValueError if the protocol says otherwise, and as `settle` does.
@@ -59,7 +63,7 @@ def require_gradient(shared: Shared) -> Shared:
             f"this reading is for the gradient of one step, the client of this round took "
             f"{protocol.steps}; attack it with attacks.idlg, which recomputes them"
         )
-    return settle(shared).shared
+    return settle(model, shared).shared
 
 
 def _without_scale_and_decay(shared: Shared) -> Shared:
@@ -75,7 +79,7 @@ def _without_scale_and_decay(shared: Shared) -> Shared:
     return replace(shared, gradient=gradient, protocol=rest)
 
 
-def _why_not_checked(shared: Shared) -> str:
+def _why_not_checked(model: nn.Module, shared: Shared) -> str:
     """Why the classifier of this round cannot be checked; "" if it can."""
     protocol = shared.protocol
     if protocol.steps > 1:
@@ -90,10 +94,20 @@ def _why_not_checked(shared: Shared) -> str:
         return str(error)
     if bias is None:
         return "the last layer has no bias"
+    if not _returns_logits_of(model, weight, shared.x_shape):
+        return f"the model does not end with {weight.removesuffix('.weight')}"
     classes, features = shared.gradient[weight].shape
     if min(classes - 1, features) <= shared.x_shape[0]:
         return f"{shared.x_shape[0]} images with {classes} classes leave any gradient of its layer"
     return ""
+
+
+def _returns_logits_of(model: nn.Module, weight: str, x_shape: tuple[int, ...]) -> bool:
+    """Whether what the model returns is what leaves the linear layer with this weight."""
+    zero = next(model.parameters()).new_zeros(1, *x_shape[1:])
+    calls, output = models.observe(model, zero)
+    outputs = [call.output for call in calls if f"{call.name}.weight" == weight]
+    return any(own.shape == output.shape and own.equal(output) for own in outputs)
 
 
 def _checked_image(shared: Shared) -> Settled:
@@ -101,16 +115,18 @@ def _checked_image(shared: Shared) -> Settled:
     weight, bias = shared.classifier
     g = shared.gradient[weight]
     delta = shared.gradient[bias].double()
-    if not delta.any() or _is_noisy(g, 1):
+    if not delta.any() or is_noisy(g, 1):
         return Settled(shared, "not checked against its protocol: noise, or another kind of layer")
     _refuse_larger_rank(shared, g, 1)
     features = delta @ g.double() / (delta @ delta)
     z = shared.weights[weight].double() @ features + shared.weights[bias].double()
-    scale, residual = _scale_of(delta, z)
-    rounding = torch.finfo(shared.precision).eps * (1 + float(z.abs().max()))
-    tolerance = 1e-3 + 64 * rounding / float(delta.norm())
-    if not residual < tolerance < 0.1:
-        return Settled(shared, "not checked against its protocol: no δ = softmax − onehot is seen")
+    scale, residual = scale_of(delta, z)
+    rounded = torch.finfo(shared.precision).eps * (1 + float(z.abs().max()))
+    tolerance = 1e-3 + 64 * rounded / float(delta.norm())
+    if tolerance > 0.1:
+        return Settled(shared, "not checked against its protocol: δ is lost in rounding")
+    if residual > tolerance:
+        return _checked_misfit(shared, delta, residual)
     if shared.protocol.scale is None:
         return _rescaled(shared, scale)
     if abs(scale - 1) > tolerance:
@@ -121,6 +137,18 @@ def _checked_image(shared: Shared) -> Settled:
             "scale=None to have it read, or steps= and lr="
         )
     return Settled(shared, "one image and one step of cross-entropy, as its protocol says")
+
+
+def _checked_misfit(shared: Shared, delta: Tensor, residual: float) -> Settled:
+    """Raises ValueError unless noise explains that δ is not softmax − onehot of its features."""
+    if delta.sum().abs() > UNBALANCED * residual * delta.norm():
+        return Settled(shared, "not checked against its protocol: noise, or another loss")
+    raise ValueError(
+        f"no single step of cross-entropy on one image makes this gradient: δ is {residual:.0e} of "
+        "its length away from softmax − onehot of its features, and sums to zero, so it is not "
+        "noise; after several local steps, say so: Shared(..., protocol=Protocol(steps=5, "
+        "lr=0.1)); of another loss, such as one with smoothed labels: Protocol(loss=...)"
+    )
 
 
 def _rescaled(shared: Shared, scale: float) -> Settled:
@@ -135,45 +163,17 @@ def _checked_batch(shared: Shared) -> Settled:
     weight, _ = shared.classifier
     g = shared.gradient[weight]
     images = shared.x_shape[0]
-    if _is_noisy(g, images):
+    if is_noisy(g, images):
         return Settled(shared, "not checked against its protocol: noise, or another kind of layer")
     _refuse_larger_rank(shared, g, images)
     return Settled(shared, f"at most {images} images and one step, as its protocol says")
 
 
-def _scale_of(delta: Tensor, z: Tensor) -> tuple[float, float]:
-    """The c for which δ = c · (softmax(z) − onehot(y)), and what is left of δ, relative to it."""
-    fits = []
-    for y in (delta.argmin(), delta.argmax()):
-        implied = z.softmax(0) - one_hot(y, len(z))
-        scale = delta @ implied / (implied @ implied)
-        residual = (delta - scale * implied).norm() / delta.norm()
-        fits.append((float(residual), float(scale)))
-    residual, scale = min(fits)
-    return scale, residual
-
-
-def _left_over(g: Tensor, rank: int) -> Tensor:
-    """The length of what no matrix of this rank contains."""
-    return torch.linalg.svdvals(g.double())[rank:].norm()
-
-
-def _rounding(g: Tensor) -> Tensor:
-    return _ROUNDINGS * torch.finfo(g.dtype).eps * g.norm()
-
-
-# Every column of δ uᵀ sums to zero, as δ does, and so do all sums of such products. Noise, pruning
-# and rounding to few digits spoil the sums as much as the rank.
-def _is_noisy(g: Tensor, rank: int) -> bool:
-    unbalanced = g.double().sum(0).norm()
-    return bool(unbalanced > max(_UNBALANCED * _left_over(g, rank), _rounding(g)))
-
-
 def _refuse_larger_rank(shared: Shared, g: Tensor, rank: int) -> None:
     """Raises ValueError if the columns are balanced and yet more products were added up."""
-    if _left_over(g, rank) <= _rounding(g):
+    if left_over(g, rank) <= rounding(g):
         return
-    products = int((torch.linalg.svdvals(g.double()) > _rounding(g)).sum())
+    products = int((torch.linalg.svdvals(g.double()) > rounding(g)).sum())
     images = "one image" if rank == 1 else f"{rank} images"
     raise ValueError(
         f"no single step on {images} makes this gradient: that of the classifier has rank "

@@ -71,7 +71,7 @@ def invert(
     rounds = [shared] if isinstance(shared, Shared) else list(shared)
     model, rounds = align(model, *rounds)
     check_rounds(model, rounds, start, {"steps": steps, "frames": frames, "chunk": chunk})
-    settled = [settle(shared) for shared in rounds]
+    settled = [settle(model, shared) for shared in rounds]
     rounds = [shared for shared, _ in settled]
     seeds = run_seeds(generator, seeds, len(rounds))
     like = rounds[0].like

@@ -32,7 +32,7 @@ def times(shared, factor):
 def test_settle_reads_an_unknown_scale(scale, sign):
     honest = share(network(), ONE)
     unknown = replace(times(honest, sign * scale), protocol=Protocol(scale=None))
-    known, checked = settle(unknown)
+    known, checked = settle(network(), unknown)
     assert known.protocol == Protocol()
     assert f"multiplied by {sign * scale:.4g}" in checked
     for name, g in known.gradient.items():
@@ -43,8 +43,8 @@ def test_settle_takes_out_a_known_scale_and_decay():
     model = network()
     honest = share(model, ONE)
     protocol = Protocol(scale=3.0, weight_decay=0.1, momentum=0.9)
-    known, checked = settle(share(model, ONE, protocol=protocol))
-    assert checked == settle(honest).checked
+    known, checked = settle(network(), share(model, ONE, protocol=protocol))
+    assert checked == settle(network(), honest).checked
     assert "one step of cross-entropy, as its protocol says" in checked
     for name, g in known.gradient.items():
         torch.testing.assert_close(g, honest.gradient[name])
@@ -56,27 +56,27 @@ def test_settle_refuses_another_scale(factor, dtype):
     batch = Batch(ONE.x.to(dtype), ONE.y)
     wrong = times(share(network(dtype), batch), factor)
     with pytest.raises(ValueError, match=rf"{factor:.4g} times what its own features"):
-        settle(wrong)
+        settle(network(), wrong)
 
 
 def test_settle_refuses_several_steps_passed_as_one():
     shared = share(network(), ONE, protocol=Protocol(steps=5, lr=0.02))
     with pytest.raises(ValueError, match=r"no single step on one image .* rank [45].*steps=5"):
-        settle(replace(shared, protocol=Protocol()))
+        settle(network(), replace(shared, protocol=Protocol()))
 
 
 def test_settle_refuses_more_images_than_were_named():
     shared = share(network(), Batch(X, Y))
-    assert settle(shared).checked.startswith("at most 4 images and one step")
+    assert settle(network(), shared).checked.startswith("at most 4 images and one step")
     with pytest.raises(ValueError, match=r"on 3 images makes this gradient: .* rank 4"):
-        settle(replace(shared, x_shape=(3, 3, 8, 8)))
+        settle(network(), replace(shared, x_shape=(3, 3, 8, 8)))
 
 
 @pytest.mark.parametrize("sigma", [1e-4, 1e-2, 1.0])
 def test_settle_takes_noise_for_noise(sigma, seeded):
     for batch in (ONE, Batch(X, Y)):
         noisy = defend(share(network(), batch), [noise(sigma)], seeded(0))
-        assert "noise" in settle(noisy).checked
+        assert "noise" in settle(network(), noisy).checked
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_settle_takes_noise_for_noise(sigma, seeded):
 )
 def test_settle_says_what_it_cannot_check(protocol, reason):
     shared = share(network(), ONE, protocol=protocol)
-    assert reason in settle(shared).checked
+    assert reason in settle(network(), shared).checked
 
 
 def test_invert_says_what_was_checked_and_matches_at_the_scale_that_was_read():
@@ -114,7 +114,36 @@ def test_invert_fits_a_scale_that_cannot_be_read(seeded):
 def test_require_gradient_is_for_one_step_of_cross_entropy():
     model = network()
     with pytest.raises(ValueError, match=r"the client of this round took 3; attack it"):
-        require_gradient(share(model, ONE, protocol=Protocol(steps=3)))
+        require_gradient(model, share(model, ONE, protocol=Protocol(steps=3)))
     regression = Batch(ONE.x, torch.zeros(1, 10, dtype=torch.float64))
     with pytest.raises(ValueError, match=r"is for cross-entropy"):
-        require_gradient(share(model, regression, protocol=Protocol(loss=mse_loss)))
+        require_gradient(model, share(model, regression, protocol=Protocol(loss=mse_loss)))
+
+
+def test_settle_refuses_steps_that_hardly_change_the_rank():
+    """In single precision, three short steps leave one product but for 1e-5 of its length."""
+    model = network(torch.float32)
+    batch = Batch(ONE.x.float(), ONE.y)
+    shared = share(model, batch, protocol=Protocol(steps=3, lr=0.04))
+    with pytest.raises(ValueError, match=r"no single step of cross-entropy on one image"):
+        settle(model, replace(shared, protocol=Protocol()))
+
+
+def test_settle_refuses_smoothed_labels_that_were_not_announced():
+    smoothed = Protocol(loss=partial(cross_entropy, label_smoothing=0.1))
+    shared = share(network(), ONE, protocol=smoothed)
+    with pytest.raises(ValueError, match=r"smoothed labels"):
+        settle(network(), replace(shared, protocol=Protocol()))
+
+
+def test_settle_does_not_judge_what_comes_after_the_last_layer():
+    class Sharpened(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = network()
+
+        def forward(self, x):
+            return 3 * self.inner(x)
+
+    model = Sharpened()
+    assert "does not end with inner.fc" in settle(model, share(model, ONE)).checked

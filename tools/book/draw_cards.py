@@ -175,6 +175,19 @@ def a_trained_network(figure: Figure) -> None:
     side_by_side(figure, [x[0], solved[0], searched[0, 0]])
 
 
+def real_rounds(figure: Figure) -> None:
+    """Three pictures: a photograph of a cat, coloured noise, and the photograph again."""
+    protocol = du.Protocol(steps=5, lr=0.01)
+    generator = Generator().manual_seed(3)
+    cat = data.photos("cat")
+    model, secret, shared, _ = honest(models.lenet(), cat, generator, protocol=protocol)
+    found = du.invert(model, shared, attacks.idlg, steps=100).x
+    update = shared.gradient["fc.weight"].flatten()[: secret.x.numel()]
+    mask = torch.randn(update.shape, generator=Generator().manual_seed(4))
+    masked = 0.5 + (update + mask).view(secret.x.shape[1:]) / 4
+    side_by_side(figure, [secret.x[0], masked.clamp(0, 1), found[0, 0]])
+
+
 def house() -> Tensor:
     """A drawing of a house, (3, 32, 32)."""
     drawing = Image.new("RGB", (32, 32), PALE)
@@ -206,6 +219,7 @@ PICTURES = {
     "07_where_the_picture_lies": where_the_picture_lies,
     "08_a_batch_comes_apart": a_batch_comes_apart,
     "09_a_trained_network": a_trained_network,
+    "10_real_rounds": real_rounds,
     "lab": lab,
 }
 

@@ -65,7 +65,7 @@ def recover(model: nn.Module, shared: Shared, *, noise: float = 0.0) -> Solution
     masks.check_noise(noise)
     model, (shared,) = align(model, shared)
     checks.check(model, shared)
-    shared = require_gradient(shared)
+    shared = require_gradient(model, shared)
     shared.require(*shared.weights)
     reading = masks.read_unchecked(model, shared, noise)
     model = in_float64(model, shared)

@@ -1,0 +1,42 @@
+"""What the gradient of a linear layer tells of its client: how many products, how much noise."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+UNBALANCED = 1e-2
+"""Of what is left over: if its columns sum to less, it is not noise."""
+_ROUNDINGS = 1e3  # of the length of the gradient: what is left over beyond that is not rounding
+
+
+def scale_of(delta: Tensor, z: Tensor) -> tuple[float, float]:
+    """The c for which δ = c · (softmax(z) − onehot(y)), and what is left of δ, relative to it.
+
+    delta, z: (classes,). The label y is where δ is smallest, or largest, if c is negative.
+    """
+    fits = []
+    for y in (delta.argmin(), delta.argmax()):
+        implied = z.softmax(0) - one_hot(y, len(z))
+        scale = delta @ implied / (implied @ implied)
+        residual = (delta - scale * implied).norm() / delta.norm()
+        fits.append((float(residual), float(scale)))
+    residual, scale = min(fits)
+    return scale, residual
+
+
+def left_over(g: Tensor, rank: int) -> Tensor:
+    """The length of what the nearest matrix of this rank does not contain, a scalar."""
+    return torch.linalg.svdvals(g.double())[rank:].norm()
+
+
+def rounding(g: Tensor) -> Tensor:
+    """The most that rounding leaves over of a gradient g, as a length: a scalar."""
+    return _ROUNDINGS * torch.finfo(g.dtype).eps * g.norm()
+
+
+# Every column of δ uᵀ sums to zero, as δ does, and so do all sums of such products. Noise, pruning
+# and rounding to few digits spoil the sums as much as the rank.
+def is_noisy(g: Tensor, rank: int) -> bool:
+    """Whether a classifier's gradient, (classes, features), has noise beside `rank` products."""
+    unbalanced = g.double().sum(0).norm()
+    return bool(unbalanced > max(UNBALANCED * left_over(g, rank), rounding(g)))
