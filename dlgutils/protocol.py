@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from numbers import Real
 
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -36,24 +37,31 @@ class Protocol:
     weight_decay: float = 0.0
     scale: float | None = 1.0  # None: unknown
     sent: tuple[str, ...] | None = None  # names of the tensors that leave; None: all trained ones
+    soft_targets: bool = False  # probabilities instead of class ids, as mixup makes them
+    exact: bool = True  # False: changed on its way, by noise, pruning or another defence
     as_targets: Callable[[Tensor], Tensor] = probabilities  # of an attacker's free unknowns
 
     def __post_init__(self) -> None:
         """Raises ValueError for numbers that no client can work with."""
-        for name in ("steps", "batch_size"):
-            number = getattr(self, name)
-            if number is not None and (int(number) != number or number < 1):
-                raise ValueError(f"{name} is a whole number from 1 on, got {number}")
-        if not 0 < self.lr < math.inf:
-            raise ValueError(f"lr is a positive number, got {self.lr}")
+        _check_count("steps", self.steps)
+        if self.batch_size is not None:
+            _check_count("batch_size", self.batch_size)
+        if not (isinstance(self.lr, Real) and 0 < self.lr < math.inf):
+            raise ValueError(f"lr is a positive number, got {self.lr!r}")
         for name in ("momentum", "weight_decay"):
             number = getattr(self, name)
-            if not 0 <= number < math.inf:
-                raise ValueError(f"{name} is a number from 0 on, got {number}")
-        if self.scale is not None and not (math.isfinite(self.scale) and self.scale != 0):
+            if not (isinstance(number, Real) and 0 <= number < math.inf):
+                raise ValueError(f"{name} is a number from 0 on, got {number!r}")
+        scale = 1.0 if self.scale is None else self.scale
+        if not (isinstance(scale, Real) and math.isfinite(scale) and scale != 0):
             raise ValueError(
-                f"scale is a finite number other than zero, got {self.scale}; "
+                f"scale is a finite number other than zero, got {scale!r}; "
                 "None says that it is unknown"
+            )
+        if self.sent is not None and (isinstance(self.sent, str) or not self.sent):
+            raise ValueError(
+                f"sent has the names of the tensors that leave, got {self.sent!r}; pass a tuple "
+                "such as ('fc.weight', 'fc.bias'), or None for all"
             )
 
     def passes(self, images: int) -> list[list[range]]:
@@ -71,14 +79,25 @@ class Protocol:
 
     @property
     def is_cross_entropy(self) -> bool:
-        """Whether the loss is cross-entropy without class weights or smoothing, mean or sum."""
-        return _settings_of_cross_entropy(self.loss) is not None
+        """Whether the loss is plain cross-entropy of class ids, without weights or smoothing."""
+        return not self.soft_targets and _settings_of_cross_entropy(self.loss) is not None
 
     @property
     def sums(self) -> bool:
         """Whether the loss is the sum over the images of a batch, where the usual one is a mean."""
         settings = _settings_of_cross_entropy(self.loss) or {}
         return settings.get("reduction") == "sum"
+
+
+def _check_count(name: str, number: int) -> None:
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+        raise ValueError(f"{name} is a whole number from 1 on, got {number!r}")
+
+
+def takes_class_ids(loss: Loss) -> bool:
+    """Whether the loss is cross-entropy, with class weights and smoothing or without."""
+    function = loss.func if isinstance(loss, partial) else loss
+    return function is cross_entropy or isinstance(loss, nn.CrossEntropyLoss)
 
 
 def _settings_of_cross_entropy(loss: Loss) -> dict[str, object] | None:

@@ -2,9 +2,8 @@
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
-from dlgutils.protocol import Loss
+from dlgutils.protocol import Loss, takes_class_ids
 
 
 def check_images(like: Tensor, x: Tensor) -> None:
@@ -43,9 +42,9 @@ def check_targets(loss: Loss, outputs: Tensor, y: Tensor) -> None:
             f"{y.dtype} of shape {tuple(y.shape)} on {y.device}; other targets of the loss have "
             f"the outputs' dtype, {outputs.dtype}"
         )
-    if loss is cross_entropy and y.dtype == torch.int64:
+    if takes_class_ids(loss) and y.dtype == torch.int64:
         _check_classes(outputs, y)
-    elif loss is cross_entropy:
+    elif takes_class_ids(loss):
         _check_probabilities(outputs, y)
     try:
         value = loss(outputs, y)

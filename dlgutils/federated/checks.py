@@ -6,7 +6,7 @@ from torch.nn.functional import cross_entropy
 from dlgutils.federated.batch_checks import check_images, check_targets
 from dlgutils.federated.local_training import trained_names
 from dlgutils.federated.model_checks import check_logits, check_model, outputs_of_zeros
-from dlgutils.protocol import Loss
+from dlgutils.protocol import Loss, takes_class_ids
 from dlgutils.types import Batch, Shared, Tensors
 
 
@@ -27,7 +27,7 @@ def check(model: nn.Module, *rounds: Shared) -> None:
         _check_protocol(model, shared)
     for x_shape, loss in {(tuple(shared.x_shape), shared.protocol.loss) for shared in rounds}:
         outputs = outputs_of_zeros(model, x_shape)
-        if loss is cross_entropy:
+        if takes_class_ids(loss):
             check_logits(outputs)
 
 
@@ -54,7 +54,7 @@ def check_batch(model: nn.Module, batch: Batch, loss: Loss = cross_entropy) -> N
     x, y = batch
     check_images(next(model.parameters()), x)
     outputs = outputs_of_zeros(model, x.shape)
-    if loss is cross_entropy:
+    if takes_class_ids(loss):
         check_logits(outputs)
     check_targets(loss, outputs.expand(len(x), *outputs.shape[1:]), y)
 

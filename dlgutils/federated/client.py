@@ -1,5 +1,7 @@
 """The honest client: a batch, some steps of training, and what leaves the device."""
 
+from dataclasses import replace
+
 import torch
 from torch import Generator, Tensor, nn
 
@@ -8,7 +10,7 @@ from dlgutils.federated.checks import check_batch, check_model
 from dlgutils.federated.inputs import check_arrays
 from dlgutils.federated.local_training import PLAIN, trained_names, update
 from dlgutils.federated.mask_checks import check_masks
-from dlgutils.protocol import Protocol
+from dlgutils.protocol import Protocol, takes_class_ids
 from dlgutils.types import Batch, Guess, Shared, Tensors
 
 
@@ -31,7 +33,8 @@ def share(
         masks: `{name: (visits, *features)}` instead, for a caller who drew and keeps them, as in
             `masks = models.draw_masks(model, len(batch.x), generator)`; a missing one is all ones.
             A client that sees every image once has one visit per image.
-        protocol: how the client trains, and what of it leaves the device.
+        protocol: how the client trains, and what of it leaves the device. Where the targets of
+            cross-entropy are probabilities, the round's protocol says so.
 
     Raises ValueError for images outside [0, 1] or of a shape or dtype that the model does not take,
     targets that the loss does not take, dropout or shuffling without a generator, a generator
@@ -44,6 +47,8 @@ def share(
     check_model(model)
     batch = Batch(batch.x.detach(), batch.y.detach())
     check_batch(model, batch, protocol.loss)
+    if takes_class_ids(protocol.loss) and batch.y.is_floating_point():
+        protocol = replace(protocol, soft_targets=True)
     sent = _names_sent(model, protocol)
     visits = protocol.visits(len(batch.x))
     if masks is None:

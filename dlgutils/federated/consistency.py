@@ -56,8 +56,9 @@ def require_gradient(model: nn.Module, shared: Shared) -> Shared:
     protocol = shared.protocol
     if not protocol.is_cross_entropy:
         raise ValueError(
-            "this reading is for cross-entropy without class weights or smoothing, and the loss of "
-            "this round is another one; optimise image and targets with attacks.dlg"
+            "this reading is for cross-entropy of class ids, without class weights or smoothing, "
+            "and the loss or the targets of this round are others; optimise image and targets "
+            "with attacks.dlg"
         )
     if protocol.steps > 1:
         raise ValueError(
@@ -83,12 +84,14 @@ def _without_scale_and_decay(shared: Shared) -> Shared:
 def _why_not_checked(model: nn.Module, shared: Shared) -> str:
     """Why the classifier of this round cannot be checked; "" if it can."""
     protocol = shared.protocol
+    if not protocol.exact:
+        return "it was changed on its way"
     if protocol.steps > 1:
         return f"{protocol.steps} local steps add up"
     if protocol.weight_decay:
         return "decay and an unknown scale are mixed"
     if not protocol.is_cross_entropy:
-        return "its loss is not plain cross-entropy"
+        return "its loss is not plain cross-entropy of class ids"
     try:
         weight, bias = shared.classifier
     except ValueError as error:
@@ -148,8 +151,9 @@ def _checked_misfit(shared: Shared, delta: Tensor, residual: float) -> Settled:
     raise ValueError(
         f"no single step of cross-entropy on one image makes this gradient: δ is {residual:.0e} of "
         "its length away from softmax − onehot of its features, and sums to zero, so it is not "
-        "noise; after several local steps, say so: Shared(..., protocol=Protocol(steps=5, "
-        "lr=0.1)); of another loss, such as one with smoothed labels: Protocol(loss=...)"
+        "noise. Say what it is: Shared(..., protocol=Protocol(steps=5, lr=0.1)) after several "
+        "steps; Protocol(loss=...) with smoothed labels; Protocol(soft_targets=True); "
+        "Protocol(exact=False) if a defence, such as pruning of features, changed it on its way"
     )
 
 
@@ -157,7 +161,10 @@ def _rescaled(shared: Shared, scale: float) -> Settled:
     gradient = {name: g / scale for name, g in shared.gradient.items()}
     protocol = replace(shared.protocol, scale=1.0)
     known = replace(shared, gradient=gradient, protocol=protocol)
-    return Settled(known, f"one image and one step of cross-entropy, multiplied by {scale:.4g}")
+    words = (
+        f"one image and one step of cross-entropy, multiplied by {scale:.4g}; or several steps, "
+    )
+    return Settled(known, words + "of which the first was by far the longest")
 
 
 def _checked_batch(shared: Shared) -> Settled:
@@ -168,7 +175,8 @@ def _checked_batch(shared: Shared) -> Settled:
     if is_noisy(g, images):
         return Settled(shared, "not checked against its protocol: noise, or another kind of layer")
     _refuse_larger_rank(shared, g, images)
-    return Settled(shared, f"at most {images} images and one step, as its protocol says")
+    words = f"nothing contradicts one step on at most {images} images; neither the scale nor steps "
+    return Settled(shared, words + "on a part of them would be seen")
 
 
 def _refuse_larger_rank(shared: Shared, g: Tensor, rank: int) -> None:

@@ -41,4 +41,5 @@ def defend(shared: Shared, defenses: Sequence[Defense], generator: Generator) ->
     gradient = shared.gradient
     for defense in defenses:
         gradient = defense(gradient, generator)
-    return replace(shared, gradient=gradient)
+    protocol = replace(shared.protocol, exact=False)
+    return replace(shared, gradient=gradient, protocol=protocol)

@@ -67,7 +67,9 @@ def test_settle_refuses_several_steps_passed_as_one():
 
 def test_settle_refuses_more_images_than_were_named():
     shared = share(network(), Batch(X, Y))
-    assert settle(network(), shared).checked.startswith("at most 4 images and one step")
+    assert settle(network(), shared).checked.startswith(
+        "nothing contradicts one step on at most 4 images"
+    )
     with pytest.raises(ValueError, match=r"on 3 images makes this gradient: .* rank 4"):
         settle(network(), replace(shared, x_shape=(3, 3, 8, 8)))
 
@@ -75,8 +77,11 @@ def test_settle_refuses_more_images_than_were_named():
 @pytest.mark.parametrize("sigma", [1e-4, 1e-2, 1.0])
 def test_settle_takes_noise_for_noise(sigma, seeded):
     for batch in (ONE, Batch(X, Y)):
-        noisy = defend(share(network(), batch), [noise(sigma)], seeded(0))
+        shared = share(network(), batch)
+        noisy = replace(shared, gradient=noise(sigma)(shared.gradient, seeded(0)))
         assert "noise" in settle(network(), noisy).checked
+        told = defend(shared, [noise(sigma)], seeded(0))
+        assert "changed on its way" in settle(network(), told).checked
 
 
 @pytest.mark.parametrize(
@@ -98,7 +103,7 @@ def test_invert_says_what_was_checked_and_matches_at_the_scale_that_was_read():
     honest = share(model, batch)
     unknown = replace(times(honest, 7.0), protocol=Protocol(scale=None))
     found = invert(model, [unknown, unknown], attacks.idlg, steps=5)
-    assert found.checked == "one image and one step of cross-entropy, multiplied by 7"
+    assert found.checked.startswith("one image and one step of cross-entropy, multiplied by 7;")
     torch.testing.assert_close(found.loss, invert(model, [honest] * 2, attacks.idlg, steps=5).loss)
 
 
@@ -164,3 +169,24 @@ def test_settle_takes_the_positive_scale_where_two_classes_count(bias, ahead):
     assert "one step of cross-entropy, as its protocol says" in settle(model, honest).checked
     unknown = replace(times(honest, 0.5), protocol=Protocol(scale=None))
     assert "multiplied by 0.5" in settle(model, unknown).checked
+
+
+def test_settle_takes_soft_targets_for_what_they_are():
+    """A soft target and several steps leave the same kind of δ: only the protocol tells them."""
+    target = torch.tensor([[0.7, 0.3] + [0.0] * 8], dtype=torch.float64)
+    shared = share(network(), Batch(ONE.x, target))
+    assert shared.protocol.soft_targets
+    assert "class ids" in settle(network(), shared).checked
+    assert invert(network(), shared, attacks.dlg, steps=2).loss.isfinite().all()
+    with pytest.raises(ValueError, match=r"soft_targets=True"):
+        settle(network(), replace(shared, protocol=Protocol()))
+
+
+def test_settle_wants_a_word_of_features_that_were_removed(seeded):
+    shared = share(network(), ONE)
+    kept = (torch.rand(20, generator=seeded(0)) > 0.5).double()
+    pruned = {**shared.gradient, "fc.weight": shared.gradient["fc.weight"] * kept}
+    with pytest.raises(ValueError, match=r"Protocol\(exact=False\) if a defence"):
+        settle(network(), replace(shared, gradient=pruned))
+    told = replace(shared, gradient=pruned, protocol=Protocol(exact=False))
+    assert "changed on its way" in settle(network(), told).checked

@@ -133,6 +133,7 @@ def test_share_takes_the_targets_of_its_loss(loss, y):
         (binary_cross_entropy_with_logits, Y, r"the loss does not take targets"),
         (partial(mse_loss, reduction="none"), torch.zeros(5, 3).double(), r"a loss is one number"),
         (cross_entropy, torch.ones(5, 3).double(), r"probabilities .* sum to one"),
+        (nn.CrossEntropyLoss(), torch.full((5,), -100), r"labels lie in 0 … 2"),
     ],
 )
 def test_share_refuses_targets_that_the_loss_does_not_take(loss, y, message):
@@ -144,7 +145,12 @@ def test_share_refuses_targets_that_the_loss_does_not_take(loss, y, message):
     ("settings", "message"),
     [
         ({"steps": 0}, r"steps is a whole number from 1 on, got 0"),
+        ({"steps": 2.0}, r"steps is a whole number from 1 on, got 2.0"),
+        ({"steps": True}, r"steps is a whole number"),
         ({"batch_size": 1.5}, r"batch_size is a whole number"),
+        ({"lr": "0.1"}, r"lr is a positive number, got '0.1'"),
+        ({"sent": ()}, r"sent has the names .* got \(\)"),
+        ({"sent": "fc.bias"}, r"sent has the names .* pass a tuple"),
         ({"lr": 0.0}, r"lr is a positive number, got 0.0"),
         ({"momentum": -0.1}, r"momentum"),
         ({"scale": 0.0}, r"scale is a finite number other than zero, got 0.0; None says"),
