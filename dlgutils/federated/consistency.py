@@ -39,7 +39,8 @@ def settle(model: nn.Module, shared: Shared) -> Settled:
     the gradients of a last linear layer and its bias; otherwise it stays unknown.
 
     Raises ValueError for an update that is not what its protocol says: of another scale, of more
-    images, or of more steps. Noise and pruning are no reason, nor is what cannot be checked.
+    images, or of more steps. Noise is no reason, nor is what cannot be checked. A defence that
+    removes features from the gradient looks like several steps: `Protocol(exact=False)` says so.
     """
     plain = _without_scale_and_decay(shared)
     reason = _why_not_checked(model, plain)
