@@ -38,7 +38,7 @@ class _Node(NamedTuple):
     y: Tensor  # (n,)
 
 
-class _Batch(NamedTuple):
+class Mixture(NamedTuple):
     """What is searched for."""
 
     classifier: Classifier
@@ -48,13 +48,13 @@ class _Batch(NamedTuple):
     eps: float
     system: System  # of all images
 
-    def without(self, node: _Node) -> "_Batch":
+    def _without(self, node: _Node) -> "Mixture":
         """The rest of the batch, in equations of the same weights."""
         missing = self.images - len(node.y)
         rest = subtract(self.classifier, node.inputs, node.y, self.factor)
         y = None if self.y is None else _without(self.y, node.y)
         system = system_of(rest, missing, self.factor, self.system.scale / self.factor)
-        return _Batch(rest, missing, self.factor, y, self.eps, system)
+        return Mixture(rest, missing, self.factor, y, self.eps, system)
 
     @property
     def delta_sum(self) -> Tensor | None:
@@ -77,7 +77,7 @@ def search(
         eps: the relative error of the gradient.
     """
     system = system_of(classifier, images, factor, row_scale_of(classifier, eps))
-    batch = _Batch(classifier, images, factor, y, eps, system)
+    batch = Mixture(classifier, images, factor, y, eps, system)
     found = search_together(system, batch.delta_sum, y, eps, attempts=_FIRST_ATTEMPTS)
     if found.certain:
         return found
@@ -92,7 +92,7 @@ def possible(delta_sum: Tensor | None, images: int, slack: float = 0.0) -> bool:
     return int(label_counts.lower_bounds(delta_sum + slack).sum()) <= images
 
 
-def search_in_turn(batch: _Batch) -> Found | None:
+def search_in_turn(batch: Mixture) -> Found | None:
     """The batch, images that are determined alone first; None if nothing was found."""
     generator = Generator().manual_seed(0)
     none = torch.empty(0, dtype=torch.int64)
@@ -133,12 +133,12 @@ def subtract(classifier: Classifier, inputs: Tensor, y: Tensor, factor: float) -
     return classifier._replace(gradient=gradient)
 
 
-def _children(batch: _Batch, node: _Node, generator: Generator) -> list[_Node]:
+def _children(batch: Mixture, node: _Node, generator: Generator) -> list[_Node]:
     """What may be found next, and last that nothing more is determined alone."""
     found = len(node.y)
     if found == batch.images:
         return []
-    rest = batch.without(node) if found else batch
+    rest = batch._without(node) if found else batch
     sets = single_images.find(rest.system, _classes_of(rest), generator)
     children = []
     for k, (v, y) in enumerate(sets):
@@ -151,11 +151,11 @@ def _children(batch: _Batch, node: _Node, generator: Generator) -> list[_Node]:
     return children
 
 
-def _completed(batch: _Batch, node: _Node) -> Found | None:
+def _completed(batch: Mixture, node: _Node) -> Found | None:
     """The batch with the images of a node, the others sought together; None if it cannot be."""
     if len(node.y) == batch.images:
         return near(batch.classifier, node.inputs, node.y, batch.factor, batch.eps)
-    rest = batch.without(node)
+    rest = batch._without(node)
     if not possible(rest.delta_sum, rest.images, _SLACK):
         return None
     delta_sum = rest.delta_sum
@@ -179,7 +179,7 @@ def _completed(batch: _Batch, node: _Node) -> Found | None:
     return best
 
 
-def _classes_of(batch: _Batch) -> Tensor:
+def _classes_of(batch: Mixture) -> Tensor:
     """The classes that the images may have: of the labels if known, else as the bias says."""
     if batch.y is not None:
         return batch.y.unique()

@@ -22,7 +22,7 @@ class Below(NamedTuple):
 
 
 def read_mask(dropout: Dropout, inputs: Estimate) -> Tensor:
-    """The mask of dropout before a linear layer, (batch, *mask), from the layer's inputs.
+    """The mask of dropout before a linear layer, `(batch, *mask)`, from the layer's inputs.
 
     Units that are zero to within their errors count as dropped, which makes no difference.
     """

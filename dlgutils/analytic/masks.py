@@ -83,7 +83,7 @@ def read_unchecked(model: nn.Module, shared: Shared, noise: float) -> Reading:
 
 
 def units_kept(kept: Tensor, layer: models.Dropout) -> Tensor:
-    """Which entries of a mask are not zero, (batch, *mask), given which features are, (batch, n).
+    """Which entries of a mask are not zero, `(batch, *mask)`, given which features are, (batch, n).
 
     Where channels are dropped, each has many features, and one that is left shows that it was kept.
     """
