@@ -110,7 +110,7 @@ def _why_not_checked(model: nn.Module, shared: Shared) -> str:
 def _returns_logits_of(model: nn.Module, weight: str, x_shape: tuple[int, ...]) -> bool:
     """Whether what the model returns is what leaves the linear layer with this weight."""
     like = next(model.parameters())  # of zeros, all that follows may be zero too
-    ramp = torch.linspace(0, 1, math.prod(x_shape[1:])).to(like).reshape(1, *x_shape[1:])
+    ramp = torch.linspace(0, 1, math.prod(x_shape)).to(like).reshape(x_shape)
     calls, output = models.observe(model, ramp)
     outputs = [call.output for call in calls if f"{call.name}.weight" == weight]
     return any(own.shape == output.shape and own.equal(output) for own in outputs)
