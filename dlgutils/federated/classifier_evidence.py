@@ -42,4 +42,6 @@ def rounding(g: Tensor) -> Tensor:
 def is_noisy(g: Tensor, rank: int) -> bool:
     """Whether a classifier's gradient, (classes, features), has noise beside `rank` products."""
     unbalanced = g.double().sum(0).norm()
-    return bool(unbalanced > max(UNBALANCED * left_over(g, rank), rounding(g)))
+    if unbalanced <= rounding(g):
+        return False
+    return bool(unbalanced > UNBALANCED * left_over(g, rank))
