@@ -67,10 +67,10 @@ def certain_reading(model: nn.Module, shared: du.Shared) -> masks.Reading:
 
 def with_labels_given(rounds: Sequence[federated.Round]) -> du.Attack:
     """iDLG by an attacker who knows the labels and takes the network to be in eval mode."""
-    labels = {id(one.shared): one.secret.y for one in rounds}
+    labels = {id(one.shared.like): one.secret.y for one in rounds}
 
     def infer(_: nn.Module, shared: du.Shared) -> Guess:
-        return Guess(y=labels[id(shared)])
+        return Guess(y=labels[id(shared.like)])
 
     return replace(attacks.idlg, infer=infer)
 

@@ -38,8 +38,8 @@ def reconstruct(
         rounds = [replace(shared, protocol=plain) for shared in rounds]
     attack = attack_of(attacker)
     if len(secrets[0].y) > 1:
-        given = {id(shared): secret.y for shared, secret in zip(rounds, secrets, strict=True)}
-        attack = replace(attack, infer=lambda _, shared: Guess(y=given[id(shared)]))
+        given = {id(s.like): secret.y for s, secret in zip(rounds, secrets, strict=True)}
+        attack = replace(attack, infer=lambda _, shared: Guess(y=given[id(shared.like)]))
     places = [k for k, shared in enumerate(rounds) if is_accepted(model, shared)]
     found: list[du.Batch | None] = [None] * len(rounds)
     if places:

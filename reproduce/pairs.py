@@ -69,8 +69,8 @@ def reconstruct(
     """
     model, shared = rounds[0].model, [one.shared for one in rounds]
     if all(attack.prior is None for attack in each):
-        guesses = {id(s): a.infer(model, s) for s, a in zip(shared, each, strict=True)}
-        together = replace(attacks.idlg, infer=lambda _, one: guesses[id(one)])
+        guesses = {id(s.like): a.infer(model, s) for s, a in zip(shared, each, strict=True)}
+        together = replace(attacks.idlg, infer=lambda _, one: guesses[id(one.like)])
         return du.invert(model, shared, together, seeds=seeds, steps=STEPS).x
     found = []
     for one, attack, seed in zip(rounds, each, seeds, strict=True):
