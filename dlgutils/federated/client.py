@@ -49,6 +49,7 @@ def share(
     check_batch(model, batch, protocol.loss)
     if takes_class_ids(protocol.loss) and batch.y.is_floating_point():
         protocol = replace(protocol, soft_targets=True)
+    protocol = _with_own_names(model, protocol)
     sent = _names_sent(model, protocol)
     visits = protocol.visits(len(batch.x))
     if masks is None:
@@ -104,6 +105,14 @@ def from_weights(
             "was `before` copied before training (tensor.clone())?"
         )
     return Shared(before, gradient, tuple(x_shape), protocol)
+
+
+def _with_own_names(model: nn.Module, protocol: Protocol) -> Protocol:
+    """The protocol with what is sent under the names of this model, where only prefixes differ."""
+    if protocol.sent is None:
+        return protocol
+    new = models.renaming(protocol.sent, dict(model.named_parameters()))
+    return replace(protocol, sent=tuple(new.values()))
 
 
 def _names_sent(model: nn.Module, protocol: Protocol) -> list[str]:
