@@ -82,7 +82,8 @@ def without_scale_and_decay(shared: Shared) -> Shared:
         return shared
     gradient = {}
     for name, g in shared.gradient.items():
-        gradient[name] = g / protocol.scale - decay * shared.weights[name]
+        g = g / protocol.scale
+        gradient[name] = g - decay * shared.weights[name] if decay else g
     rest = replace(protocol, scale=1.0, weight_decay=protocol.weight_decay - decay)
     return replace(shared, gradient=gradient, protocol=rest)
 
