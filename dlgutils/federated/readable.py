@@ -39,7 +39,16 @@ def require_gradient(
     Raises ValueError if the protocol says otherwise, for defences of other effects, and as `settle`
     does.
     """
-    protocol = shared.protocol
+    require_one_step(shared.protocol)
+    if shared.protocol.example_norm:
+        shared = _of_one_example(shared)
+    require_sight(shared.protocol, through)
+    exact = shared.protocol.exact
+    return settle(model, shared).shared if exact else _seen_through(model, shared)
+
+
+def require_one_step(protocol: Protocol) -> None:
+    """Raises ValueError unless the update is that of one step of plain cross-entropy."""
     if not protocol.is_cross_entropy:
         raise ValueError(
             "this reading is for cross-entropy of class ids, without class weights or smoothing, "
@@ -51,11 +60,6 @@ def require_gradient(
             f"this reading is for the gradient of one step, the client of this round took "
             f"{protocol.steps}; attack it with attacks.idlg, which recomputes them"
         )
-    if protocol.example_norm:
-        shared = _of_one_example(shared)
-    require_sight(shared.protocol, through)
-    exact = shared.protocol.exact
-    return settle(model, shared).shared if exact else _seen_through(model, shared)
 
 
 def _of_one_example(shared: Shared) -> Shared:
