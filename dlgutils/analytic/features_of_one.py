@@ -42,6 +42,17 @@ def lowest_features(model: nn.Module, shared: Shared) -> Tensors:
     return {f"{lowest.name}.weight": lowest.inputs}
 
 
+def feature_error(model: nn.Module, shared: Shared) -> float:
+    """The standard error of each number of `lowest_features` that the noise of this round leaves.
+
+    With it, `weighing_noise(attacks.features, feature_error(model, shared))` weighs the features
+    against what is known of photographs. 0 without noise. Raises ValueError as `lowest_features`.
+    """
+    if not _is_estimated(shared):
+        return 0.0
+    return _fit_lowest(model, shared)[1].error
+
+
 def _is_estimated(shared: Shared) -> bool:
     """Whether a defence of this round leaves no exact features."""
     _require_one(shared)
@@ -50,6 +61,14 @@ def _is_estimated(shared: Shared) -> bool:
 
 def _estimated(model: nn.Module, shared: Shared) -> tuple[Guess, Tensors]:
     """The likely label and mask, and the likely input of the lowest linear layer with a bias."""
+    link, found = _fit_lowest(model, shared)
+    masks = _mask(model, shared, link, found) if link.dropout else {}
+    inputs = {link.weight: found.inputs[None].to(shared.like)}
+    return Guess(y=labels.most_likely(shared), masks=masks), inputs
+
+
+def _fit_lowest(model: nn.Module, shared: Shared) -> tuple[Link, rank_one_fit.Fit]:
+    """The lowest linear layer whose weight and bias were shared, and what is left of it."""
     require_one_step(shared.protocol)
     require_sight(shared.protocol, rank_one_fit.READABLE)
     links, _ = linear_chain(model, shared.x_shape)
@@ -59,11 +78,7 @@ def _estimated(model: nn.Module, shared: Shared) -> tuple[Guess, Tensors]:
             "no linear layer of this round has a bias whose gradient was shared, so that the scale "
             "of its input is not known behind its defences; match the gradient with attacks.idlg"
         )
-    link = sent[-1]
-    found = rank_one_fit.fit(shared, link.weight, link.bias)
-    masks = _mask(model, shared, link, found) if link.dropout else {}
-    inputs = {link.weight: found.inputs[None].to(shared.like)}
-    return Guess(y=labels.most_likely(shared), masks=masks), inputs
+    return sent[-1], rank_one_fit.fit(shared, sent[-1].weight, sent[-1].bias)
 
 
 # The standard error of a number of u is the noise over ‖δ‖, as in `rank_one.project`.

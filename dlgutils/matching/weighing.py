@@ -17,7 +17,8 @@ def weighing_noise(attack: Attack, sigma: float) -> Attack:
     nats; at the true image about half as many as numbers were sent. Distance and prior of the
     attack are replaced. Where defences lie before the noise, they are repeated as always.
 
-    sigma: the standard deviation of the noise, such as `shared.protocol.sigma`. Raises ValueError
+    sigma: the standard deviation of the noise, such as `shared.protocol.sigma`; where features are
+    matched, their standard error (`analytic.features_of_one.feature_error`). Raises ValueError
     unless it is positive and finite.
     """
     if not 0 < sigma < math.inf:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dlgutils import Protocol, attacks, invert, share
 from dlgutils.analytic import closed_form, features, labels, masks, rank_one_fit, separation
-from dlgutils.analytic.features_of_one import infer_from_features, lowest_features
+from dlgutils.analytic.features_of_one import feature_error, infer_from_features, lowest_features
 from dlgutils.federated import defenses
 from dlgutils.testing import tiny_round
 
@@ -157,6 +157,19 @@ def test_estimated_features_refuse_a_mask_behind_pruning():
     pruned = defenses.defend(shared, [defenses.top_k(0.9)])
     with pytest.raises(ValueError, match=r"a defence of this round makes zeros, too"):
         lowest_features(model, pruned)
+
+
+def test_feature_error_is_what_noise_leaves():
+    """Averaged over many rounds: the features are off by the error that is told."""
+    off, told = [], []
+    for seed in range(20):
+        seen = seen_through(defenses.noise(1e-3), seed=seed)
+        (found,) = lowest_features(MODEL, seen).values()
+        off.append((found[0] - INPUTS).square().mean())
+        told.append(feature_error(MODEL, seen))
+    spread = float(torch.stack(off).mean().sqrt())
+    assert 0.7 * spread < sum(told) / len(told) < 1.1 * spread
+    assert feature_error(MODEL, SHARED) == 0
 
 
 @given(seed=st.integers(0, 50), share_kept=st.floats(0.4, 1.0))
