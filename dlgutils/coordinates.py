@@ -9,6 +9,8 @@ from torch import Tensor
 from dlgutils.types import Transform
 
 _CORNER = 4  # half waves across the image up to which photographs keep their full amplitude
+CONTRAST = 0.6
+"""The variance of a photograph's whitened coordinates."""
 _CHROMA = 0.4  # the size of colour differences relative to that of grey
 
 

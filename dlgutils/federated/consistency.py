@@ -75,6 +75,8 @@ def _why_not_checked(model: nn.Module, shared: Shared) -> str:
     if protocol.defenses:
         names = ", ".join(defense.name for defense in protocol.defenses)
         return f"it was changed on its way ({names})"
+    if protocol.example_norm:
+        return "each image's gradient was clipped"
     if protocol.steps > 1:
         return f"{protocol.steps} local steps add up"
     if protocol.weight_decay:

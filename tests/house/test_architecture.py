@@ -29,7 +29,7 @@ ONLY_IN = {
     "safetensors": {"storage"},
     "flwr": {"federated"},
     "ray": set(),
-    "opacus": set(),
+    "opacus": {"federated"},
 }
 GLOBAL_SETTINGS = {
     "print",

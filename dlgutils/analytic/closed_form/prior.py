@@ -9,8 +9,6 @@ from torch import Tensor, nn
 from dlgutils import coordinates
 from dlgutils.analytic.closed_form.activations import INVERTIBLE
 
-_CONTRAST = 0.6  # the variance of a photograph's whitened coordinates
-
 
 class Prior(NamedTuple):
     """A normal distribution of u."""
@@ -88,5 +86,5 @@ def _products(images: Tensor) -> Tensor:
     images: (n, channels, height, width), less mid-grey.
     """
     whitened = coordinates.whitened.encode(0.5 + images)
-    scaled = whitened.flatten(1) / math.sqrt(_CONTRAST)
+    scaled = whitened.flatten(1) / math.sqrt(coordinates.CONTRAST)
     return scaled @ scaled.T
