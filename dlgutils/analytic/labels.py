@@ -56,6 +56,32 @@ def by_row_sum(shared: Shared) -> Tensor:
     return _from_row_sums(shared)
 
 
+# Noise of one size in every number leaves δ [u, 1]ᵀ + σ N, whose most likely matrix of rank one is
+# the first term of the singular value decomposition (see `rank_one`). Its left vector is δ up to
+# length and sign. As δ sums to zero and is negative at the label only, its entry there is as large
+# as all the others together: whatever the sign, it is the largest.
+def in_noise(shared: Shared) -> Tensor:
+    """The label of one image whose gradient has Gaussian noise in it: (1,), int64.
+
+    It is where the most likely δ is largest, which is right as long as the gradient of the
+    classifier stands out of the noise, and a guess beyond. Of two classes, whose entries of δ are
+    equally large, the sign of the bias's part decides, or without a bias that of the features' sum.
+
+    Raises ValueError for a batch of several images, and without a linear classifier.
+    """
+    _check_one_image(shared)
+    weight, bias = shared.classifier
+    gradient = shared.gradient[weight].double()
+    if bias:
+        gradient = torch.cat([gradient, shared.gradient[bias].double()[:, None]], 1)
+    left, _, right = torch.linalg.svd(gradient, full_matrices=False)
+    delta = left[:, 0]
+    if shared.classes > 2:
+        return delta.abs().argmax()[None]
+    positive = right[0, -1] if bias else right[0].sum()
+    return (delta * positive.sign()).argmin()[None]
+
+
 def read_unchecked(shared: Shared) -> Tensor:
     """What `read` returns, for a caller who has checked that the gradient is that of one image.
 

@@ -5,12 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dlgutils import Attack, attacks, invert, testing
-from dlgutils.federated import gradient
+from dlgutils import Attack, attacks, invert, metrics, testing
+from dlgutils.federated import defenses, gradient
 from dlgutils.matching import starts
 from dlgutils.types import Guess
 
 RECIPES = [recipe for recipe in vars(attacks).values() if isinstance(recipe, Attack)]
+RECIPES.append(attacks.posterior(1e-3))
 FOR_BATCHES = [attacks.dlg, attacks.dlg_reference]
 DRAW_MASKS = [attacks.idlg_fresh_masks, attacks.idlg_mean_over_masks]
 
@@ -41,6 +42,24 @@ def run(attack, model, rounds, seed=0, **options):
     return invert(
         model, rounds, attack, torch.Generator().manual_seed(seed), **{"steps": 8, **options}
     )
+
+
+@pytest.mark.parametrize("wrong", [{"sigma": 0.0}, {"sigma": 1e-3, "variance": torch.inf}])
+def test_posterior_refuses_what_is_not_above_zero_and_finite(wrong):
+    name = [*wrong][-1]
+    with pytest.raises(ValueError, match=f"{name} is above zero"):
+        attacks.posterior(**wrong)
+
+
+def test_posterior_is_nearer_than_an_attack_that_matches_the_noise(tiny, seeded):
+    model, secret, shared, _ = tiny()
+    noisy = defenses.defend(shared, [defenses.noise(1e-4)], seeded(0))
+    known = replace(attacks.idlg, infer=attacks.infer_label_in_noise)
+    errors = []
+    for attack in (attacks.posterior(1e-4), known):
+        result = invert(model, noisy, attack, steps=300)
+        errors.append(float(metrics.mse(result.x, secret.x)))
+    assert errors[0] < errors[1]
 
 
 def test_attacks_have_names_of_their_own():
