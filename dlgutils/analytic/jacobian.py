@@ -11,21 +11,24 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.func import vjp, vmap
 
 from dlgutils import federated, models
 from dlgutils.federated.checks import check_batch, check_model
+from dlgutils.federated.defenses import imitate
 from dlgutils.federated.inputs import check_arrays
 from dlgutils.federated.local_training import PLAIN, trained_names
 from dlgutils.federated.mask_checks import check_masks
-from dlgutils.protocol import Protocol
+from dlgutils.protocol import Defense, Effect, Protocol
 from dlgutils.types import Batch, Guess, Tensors
 
 LARGEST = 10**8
 """The most numbers of a Jacobian that is computed whole: 800 MB."""
 
 _AT_ONCE = 64  # columns
+_SMOOTH = (Effect.ADDS, Effect.SCALES, Effect.REMOVES)
+"""What a defence may do to a gradient that is differentiated."""
 
 
 class Jacobian(NamedTuple):
@@ -40,36 +43,58 @@ class Jacobian(NamedTuple):
 # Jᵀw is linear in w, so the transpose of its derivative by w is J: no forward-mode derivatives are
 # needed, which some operations do not have.
 def linearise(
-    model: nn.Module, batch: Batch, masks: Tensors | None = None, protocol: Protocol = PLAIN
+    model: nn.Module,
+    batch: Batch,
+    masks: Tensors | None = None,
+    protocol: Protocol = PLAIN,
+    generator: Generator | None = None,
 ) -> Jacobian:
     """The Jacobian of images -> update at these images, as a function.
 
     Labels and masks are known, and do not change. A client that shuffles is taken to visit its
-    images in their order, and an unknown scale is taken as one.
+    images in their order, and an unknown scale is taken as one. Of the protocol's defences,
+    clipping and pruning are differentiated as an attacker repeats them, with the numbers that are
+    pruned at these images; noise is left out.
 
     Args:
         model: the network, with the weights of the round.
         batch: the images, which need not lie in [0, 1], and their targets.
         masks: `{name: (visits, *features)}` of dropout; a missing one is all ones.
         protocol: how the client trains, and what of it leaves the device.
+        generator: on the CPU; draws what is pruned, where that is random.
 
-    Raises ValueError for a model, targets or masks that `share` does not take.
+    Raises ValueError for a model, targets or masks that `share` does not take, for random pruning
+    without a generator, and for defences that make steps of a gradient, or what is not known.
     """
     check_arrays(batch)
+    _check_smooth(protocol.defenses)
     model = models.unwrapped(model)
     check_model(model)
     check_batch(model, batch._replace(x=batch.x.clamp(0, 1)), protocol.loss)
     masks = models.renamed(masks or {}, models.dropouts(model))
     check_masks(model, masks, protocol.visits(len(batch.x)))
-    update = _update_of_pixels(model, batch, masks, protocol)
+    update = _update_of_pixels(model, batch, masks, protocol, generator)
     x = batch.x.detach().double().flatten()
     made, pull = vjp(update, x)
     _, push = vjp(lambda w: pull(w)[0], torch.zeros_like(made))
     return Jacobian(len(made), len(x), lambda v: push(v)[0], lambda w: pull(w)[0])
 
 
+def _check_smooth(defenses: tuple[Defense, ...]) -> None:
+    steps = [defense for defense in defenses if defense.effect not in _SMOOTH]
+    if steps:
+        raise ValueError(
+            f"{steps[0].name} cannot be differentiated: {steps[0].effect.value}; take noise in its "
+            "place, with the standard deviation of the rounding, a step over √12"
+        )
+
+
 def _update_of_pixels(
-    model: nn.Module, batch: Batch, masks: Tensors, protocol: Protocol
+    model: nn.Module,
+    batch: Batch,
+    masks: Tensors,
+    protocol: Protocol,
+    generator: Generator | None,
 ) -> Callable[[Tensor], Tensor]:
     """The function pixels, (pixels,) -> all numbers of the update, (numbers,), in float64."""
     model = copy.deepcopy(model).double()
@@ -80,10 +105,19 @@ def _update_of_pixels(
     sent = protocol.sent or trained_names(model)
     protocol = replace(protocol, shuffle=False)
 
-    def update(pixels: Tensor) -> Tensor:
+    def made(pixels: Tensor) -> Tensors:
         guess = Guess(pixels.view(batch.x.shape), y, masks)
-        made = federated.update(weights, model, guess, protocol)
-        return scale * torch.cat([made[name].flatten() for name in sent])
+        whole = federated.update(weights, model, guess, protocol)
+        return {name: scale * whole[name] for name in sent}
+
+    defended = made(batch.x.detach().double().flatten())
+    for defense in protocol.defenses:
+        if defense.effect is not Effect.ADDS:
+            defended = defense(defended, generator)
+
+    def update(pixels: Tensor) -> Tensor:
+        arrived = imitate(protocol.defenses, made(pixels), defended)
+        return torch.cat([tensor.flatten() for tensor in arrived.values()])
 
     return update
 
@@ -112,6 +146,7 @@ def information_root(
     *,
     masks: Tensors | None = None,
     protocol: Protocol = PLAIN,
+    generator: Generator | None = None,
 ) -> Tensor:
     """R with RᵀR = JᵀJ, (at most pixels, pixels), in float64.
 
@@ -119,4 +154,4 @@ def information_root(
     deviation σ in every number. The arguments are those of `linearise`; `spectrum` has more to say,
     and takes half as long again. Raises ValueError as `linearise` and `triangle` do.
     """
-    return triangle(linearise(model, batch, masks, protocol), batch.x)
+    return triangle(linearise(model, batch, masks, protocol, generator), batch.x)

@@ -121,6 +121,7 @@ def spectrum(
     *,
     masks: Tensors | None = None,
     protocol: Protocol = PLAIN,
+    generator: Generator | None = None,
     largest: int | None = None,
 ) -> Spectrum:
     """The singular values of images -> update at these images, and their patterns: a `Spectrum`.
@@ -134,15 +135,17 @@ def spectrum(
         batch: the images and their targets.
         masks: `{name: (visits, *features)}` of dropout; a missing one is all ones.
         protocol: how the client trains, and what of it leaves the device. An unknown scale counts
-            as one, and a shuffling client as one that does not.
+            as one, and a shuffling client as one that does not. Its clipping and pruning count;
+            its noise does not, which is the sigma of `Spectrum.limit`.
+        generator: on the CPU; draws what is pruned, where that is random.
         largest: how many, for networks or images that are too large for all: then they are found
             by Lanczos iteration (ARPACK), which needs products with J only.
 
-    Raises ValueError for a model, targets or masks that `share` does not take, for a Jacobian of
-    more than 10⁸ numbers unless `largest` is given, and for a `largest` that is not a whole number
-    from 1 to below the smaller side of the Jacobian.
+    Raises ValueError as `linearise` does, for a Jacobian of more than 10⁸ numbers unless `largest`
+    is given, and for a `largest` that is not a whole number from 1 to below the smaller side of the
+    Jacobian.
     """
-    jacobian = linearise(model, batch, masks, protocol)
+    jacobian = linearise(model, batch, masks, protocol, generator)
     if largest is None:
         values, across = _all(triangle(jacobian, batch.x))
     else:

@@ -6,10 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from dlgutils import Batch, federated, models
+from dlgutils import Batch, federated, models, share
 from dlgutils.analytic import jacobian
 from dlgutils.analytic.jacobian import information_root, linearise
 from dlgutils.analytic.spectrum import spectrum
+from dlgutils.federated import defenses
 from dlgutils.protocol import Protocol
 from dlgutils.types import Guess
 
@@ -154,6 +155,37 @@ def test_spectrum_refuses_a_jacobian_that_is_too_large(tiny, monkeypatch):
     monkeypatch.setattr(jacobian, "LARGEST", 1000)
     with pytest.raises(ValueError, match="largest=20"):
         spectrum(tiny().model, tiny().secret)
+
+
+def test_spectrum_of_a_clipped_gradient_does_not_see_its_length():
+    model, batch = linear(), one_image()
+    plain = linearise(model, batch)
+    clipped = linearise(model, batch, protocol=Protocol(defenses=(defenses.clip(0.1),)))
+    made = torch.cat([g.flatten() for g in share(model, batch).gradient.values()])
+    unit = made / made.norm()
+    v = torch.linspace(-1, 1, PIXELS, dtype=torch.float64)
+    moved = plain.push(v)
+    expected = 0.1 / made.norm() * (moved - unit * unit.dot(moved))
+    torch.testing.assert_close(clipped.push(v), expected)
+
+
+def test_spectrum_of_a_pruned_gradient_has_the_rows_that_are_left(seeded):
+    model, batch = linear(), one_image()
+    pruning = defenses.prune_random(0.5)
+    protocol = Protocol(defenses=(pruning, defenses.noise(1.0)))
+    found = linearise(model, batch, None, protocol, seeded(0))
+    kept = pruning(share(model, batch).gradient, seeded(0))
+    mask = torch.cat([g.flatten() for g in kept.values()]) != 0
+    v = torch.linspace(-1, 1, PIXELS, dtype=torch.float64)
+    torch.testing.assert_close(found.push(v), mask * linearise(model, batch).push(v))
+    with pytest.raises(ValueError, match="drawn from a generator"):
+        spectrum(model, batch, protocol=protocol)
+
+
+@pytest.mark.parametrize("stepped", [defenses.sign(), defenses.quantized(4), defenses.unknown()])
+def test_spectrum_refuses_defences_that_cannot_be_differentiated(stepped):
+    with pytest.raises(ValueError, match="cannot be differentiated: "):
+        spectrum(linear(), one_image(), protocol=Protocol(defenses=(stepped,)))
 
 
 def test_spectrum_checks_its_batch(tiny):
