@@ -5,6 +5,14 @@ of J gives the patterns of pixels, orthogonal and of length one, by which the up
 and least, and by how much. Noise of standard deviation σ hides a pattern whose singular value is
 far below σ, unless the attacker knows beforehand how large it is: that is what `limits` adds. A
 pattern of value zero leaves no trace at all (to first order).
+
+By hand, for one image x and one linear layer z = W x + b: with p = softmax(z), δ = p − onehot(y)
+and S = diag(p) − p pᵀ, the gradient is [δ xᵀ, δ], a change v changes it by [SWv xᵀ + δ vᵀ, SWv], so
+
+    JᵀJ = ‖δ‖² I + (1 + ‖x‖²) WᵀS²W + (WᵀSδ) xᵀ + x (WᵀSδ)ᵀ.
+
+Where W is zero, every pattern is seen alike, with ‖δ‖; noise then leaves 1/(1/c + ‖δ‖²/σ²) of the
+variance c that white pixels had.
 """
 
 from collections.abc import Callable

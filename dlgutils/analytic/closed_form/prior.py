@@ -10,7 +10,10 @@ from dlgutils import coordinates
 from dlgutils.analytic.closed_form.activations import INVERTIBLE
 
 CONTRAST = 0.36
-"""The variance of a photograph's whitened coordinates."""
+"""The variance of a photograph's whitened coordinates, but for the few longest waves.
+
+Theirs is up to a thousand times as large: where the equations say nothing, too grey is guessed.
+"""
 
 
 class Prior(NamedTuple):
