@@ -134,9 +134,9 @@ def spectrum(
 ) -> Spectrum:
     """The singular values of images -> update at these images, and their patterns: a `Spectrum`.
 
-    Labels and masks are known; all is computed in float64. Every column of
-    the Jacobian is a derivative of the gradient; a QR and a singular value decomposition follow
-    (40 s and 2 GB for one image of 32×32 in colour and the LeNet, on one core).
+    Labels and masks are known; all is computed in float64. Every column of the Jacobian is a
+    derivative of the gradient; a QR and a singular value decomposition follow (40 s and 2 GB for
+    one image of 32×32 in colour and the LeNet, on one core).
 
     Args:
         model: the network, with the weights of the round.
@@ -149,9 +149,9 @@ def spectrum(
         largest: how many, for networks or images that are too large for all: then they are found
             by Lanczos iteration (ARPACK), which needs products with J only.
 
-    Raises ValueError as `linearise` does, for a Jacobian of more than 10⁸ numbers unless `largest`
-    is given, and for a `largest` that is not a whole number from 1 to below the smaller side of the
-    Jacobian.
+    Raises ValueError as `linearise` does, for a Jacobian of more than 2·10⁸ numbers unless
+    `largest` is given, and for a `largest` that is not a whole number from 1 to below the smaller
+    side of the Jacobian.
     """
     jacobian = linearise(model, batch, masks, protocol, generator)
     if largest is None:
