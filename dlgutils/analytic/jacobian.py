@@ -24,7 +24,7 @@ from dlgutils.protocol import Defense, Effect, Protocol
 from dlgutils.types import Batch, Guess, Tensors
 
 LARGEST = 2 * 10**8
-"""The most numbers of a Jacobian that is computed whole, 1.6 GB: of two images of 32×32 for the LeNet."""
+"""The most numbers of a Jacobian that is computed whole: 1.6 GB."""
 
 _AT_ONCE = 64  # columns
 _SMOOTH = (Effect.ADDS, Effect.SCALES, Effect.REMOVES)
