@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from dlgutils.analytic import labels, mixing_solution, rank_one, separation
+from dlgutils.analytic import labels, mixing_solution, mixing_system, rank_one, separation
 from dlgutils.analytic.classifier import classifier_of, join_bias
 from dlgutils.analytic.fast_ica import WORK_EPS
 from dlgutils.analytic.linear_chain import Link
@@ -66,7 +66,7 @@ def _unread_traces(shared: Shared, reading: Reading) -> int:
     if images == shared.x_shape[0]:
         return 0
     eps = torch.finfo(shared.precision).eps
-    traces = mixing_solution.count_traces(classifier_of(shared), max(eps, WORK_EPS))
+    traces = mixing_system.count_traces(classifier_of(shared), max(eps, WORK_EPS))
     return max(0, traces - images)
 
 
