@@ -26,6 +26,7 @@ from torch.nn.functional import one_hot
 from dlgutils.analytic.levenberg_marquardt import adapt, choose, damped_step, lowest
 
 _STEPS = 60
+_PATIENCE = 8  # steps in a row that may be in vain, for all searches
 
 
 class System(NamedTuple):
@@ -145,6 +146,7 @@ def descend(system: System, m: Tensor, onehot: Tensor, *, steps: int = _STEPS) -
     """
     point = evaluate(system, m, onehot)
     damping = torch.full_like(point.loss, 1e-3)
+    in_vain = 0
     for _ in range(steps):
         normal, gradient = normal_equations(system, point)
         step = damped_step(normal, gradient, damping)
@@ -155,6 +157,9 @@ def descend(system: System, m: Tensor, onehot: Tensor, *, steps: int = _STEPS) -
         before = point.loss[better]
         point = choose(better, there, point)
         damping = adapt(damping, better)
+        in_vain = 0 if better.any() else in_vain + 1
+        if in_vain == _PATIENCE:
+            break
         if better.any() and (gained < 1e-6 * before).all() and (damping[better] < 1e-3).all():
             break
     return point
