@@ -1,5 +1,6 @@
 """The classifier as the first layer of a descent: it is read, and the reading is checked."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -20,6 +21,7 @@ class Layer(NamedTuple):
 
     solved: Solved
     delta: Estimate
+    factor: float = math.nan  # by which the loss multiplies δ, of a classifier
 
 
 def read_classifier(model: nn.Module, shared: Shared) -> Reading:
@@ -119,7 +121,8 @@ def check_reading(shared: Shared, link: Link, reading: Reading) -> Layer:
             f"it is left over, where rounding explains {solved.explained:.0e}: noise, or a reading "
             "of another round"
         )
-    return Layer(inputs._replace(residual=solved.residual), known)
+    factor = float(scale) / batch
+    return Layer(inputs._replace(residual=solved.residual), known, factor)
 
 
 # dp_k = p_k (dz_k − Σ_j p_j dz_j), so an image of which the network is sure has small errors.
