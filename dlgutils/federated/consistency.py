@@ -6,9 +6,9 @@ and with it z and δ: if all numbers of the update were multiplied by c, then c 
 that makes the two δ agree. Several images, or several steps, leave a sum of such products.
 """
 
+import copy
 import math
 from dataclasses import replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,52 +24,37 @@ from dlgutils.federated.classifier_evidence import (
 from dlgutils.types import Shared
 
 
-class Settled(NamedTuple):
-    """A round whose scale and decay are taken out, and what was checked on the way."""
-
-    shared: Shared
-    checked: str  # a sentence
-
-
 @torch.no_grad()
-def settle(model: nn.Module, shared: Shared) -> Settled:
+def settle(model: nn.Module, shared: Shared) -> Shared:
     """The round as if its client had sent the update itself: without scale and, of one step, decay.
 
-    An unknown scale is read off where one image came by itself through plain cross-entropy, with
-    the gradients of a last linear layer and its bias; otherwise it stays unknown.
+    Its `checked` is a sentence on what was checked. A round that has one is returned as it is.
+    Where defences changed the update, scale and decay stay, since they came first. An unknown
+    scale is read off where one image came by itself through plain cross-entropy, with the gradients
+    of a last linear layer and its bias; otherwise it stays unknown.
 
     Raises ValueError for an update that is not what its protocol says: of another scale, of more
     images, or of more steps. Noise is no reason, nor is what cannot be checked. A defence that
-    removes features from the gradient looks like several steps: `Protocol(exact=False)` says so.
+    removes features from the gradient looks like several steps: a defence in the
+    protocol says so.
     """
-    plain = _without_scale_and_decay(shared)
+    if shared.checked:
+        return shared
+    plain = without_scale_and_decay(shared) if shared.protocol.exact else shared
     reason = _why_not_checked(model, plain)
     if reason:
-        return Settled(plain, f"not checked against its protocol: {reason}")
+        return _settled(plain, f"not checked against its protocol: {reason}")
     return _checked_batch(plain) if shared.x_shape[0] > 1 else _checked_image(plain)
 
 
-def require_gradient(model: nn.Module, shared: Shared) -> Shared:
-    """The settled round, for what reads a gradient of plain cross-entropy after one step.
-
-    Raises ValueError if the protocol says otherwise, and as `settle` does.
-    """
-    protocol = shared.protocol
-    if not protocol.is_cross_entropy:
-        raise ValueError(
-            "this reading is for cross-entropy of class ids, without class weights or smoothing, "
-            "and the loss or the targets of this round are others; optimise image and targets "
-            "with attacks.dlg"
-        )
-    if protocol.steps > 1:
-        raise ValueError(
-            f"this reading is for the gradient of one step, the client of this round took "
-            f"{protocol.steps}; attack it with attacks.idlg, which recomputes them"
-        )
-    return settle(model, shared).shared
+def _settled(shared: Shared, checked: str) -> Shared:
+    """A copy that says what was checked. Only here: no constructor or `replace` can claim it."""
+    known = copy.copy(shared)
+    object.__setattr__(known, "checked", checked)
+    return known
 
 
-def _without_scale_and_decay(shared: Shared) -> Shared:
+def without_scale_and_decay(shared: Shared) -> Shared:
     """The round without the scale that its protocol states, and without decay after one step."""
     protocol = shared.protocol
     decay = protocol.weight_decay if protocol.steps == 1 else 0.0
@@ -85,8 +70,9 @@ def _without_scale_and_decay(shared: Shared) -> Shared:
 def _why_not_checked(model: nn.Module, shared: Shared) -> str:
     """Why the classifier of this round cannot be checked; "" if it can."""
     protocol = shared.protocol
-    if not protocol.exact:
-        return "it was changed on its way"
+    if protocol.defenses:
+        names = ", ".join(defense.name for defense in protocol.defenses)
+        return f"it was changed on its way ({names})"
     if protocol.steps > 1:
         return f"{protocol.steps} local steps add up"
     if protocol.weight_decay:
@@ -116,13 +102,13 @@ def _returns_logits_of(model: nn.Module, weight: str, x_shape: tuple[int, ...]) 
     return any(own.shape == output.shape and own.equal(output) for own in outputs)
 
 
-def _checked_image(shared: Shared) -> Settled:
+def _checked_image(shared: Shared) -> Shared:
     """One image: is the classifier's gradient δ uᵀ, and δ the δ of u?"""
     weight, bias = shared.classifier
     g = shared.gradient[weight]
     delta = shared.gradient[bias].double()
     if not delta.any() or is_noisy(g, 1):
-        return Settled(shared, "not checked against its protocol: noise, or another kind of layer")
+        return _settled(shared, "not checked against its protocol: noise, or another kind of layer")
     _refuse_larger_rank(shared, g, 1)
     features = delta @ g.double() / (delta @ delta)
     z = shared.weights[weight].double() @ features + shared.weights[bias].double()
@@ -130,7 +116,7 @@ def _checked_image(shared: Shared) -> Settled:
     tolerance = 1e-3 + 64 * rounded / float(delta.norm())
     scale, residual = scale_of(delta, z, tolerance)
     if tolerance > 0.1:
-        return Settled(shared, "not checked against its protocol: δ is lost in rounding")
+        return _settled(shared, "not checked against its protocol: δ is lost in rounding")
     if residual > tolerance:
         return _checked_misfit(shared, delta, residual)
     if shared.protocol.scale is None:
@@ -142,42 +128,43 @@ def _checked_image(shared: Shared) -> Settled:
             f"so: Shared(..., protocol=Protocol(scale=...)), {scale:.4g} times what it is now, or "
             "scale=None to have it read, or steps= and lr="
         )
-    return Settled(shared, "one image and one step of cross-entropy, as its protocol says")
+    return _settled(shared, "one image and one step of cross-entropy, as its protocol says")
 
 
-def _checked_misfit(shared: Shared, delta: Tensor, residual: float) -> Settled:
+def _checked_misfit(shared: Shared, delta: Tensor, residual: float) -> Shared:
     """Raises ValueError unless noise explains that δ is not softmax − onehot of its features."""
     if delta.sum().abs() > UNBALANCED * residual * delta.norm():
-        return Settled(shared, "not checked against its protocol: noise, or another loss")
+        return _settled(shared, "not checked against its protocol: noise, or another loss")
     raise ValueError(
         f"no single step of cross-entropy on one image makes this gradient: δ is {residual:.0e} of "
         "its length away from softmax − onehot of its features, and sums to zero, so it is not "
         "noise. Say what it is: Shared(..., protocol=Protocol(steps=5, lr=0.1)) after several "
         "steps; Protocol(loss=...) with smoothed labels; Protocol(soft_targets=True); "
-        "Protocol(exact=False) if a defence, such as pruning of features, changed it on its way"
+        "Protocol(defenses=(...,)) if defences, such as pruning of features, changed it on its "
+        "way, (federated.defenses.unknown(),) for one that is not known"
     )
 
 
-def _rescaled(shared: Shared, scale: float) -> Settled:
+def _rescaled(shared: Shared, scale: float) -> Shared:
     gradient = {name: g / scale for name, g in shared.gradient.items()}
     protocol = replace(shared.protocol, scale=1.0)
     known = replace(shared, gradient=gradient, protocol=protocol)
     words = (
         f"one image and one step of cross-entropy, multiplied by {scale:.4g}; or several steps, "
     )
-    return Settled(known, words + "of which the first was by far the longest")
+    return _settled(known, words + "of which the first was by far the longest")
 
 
-def _checked_batch(shared: Shared) -> Settled:
+def _checked_batch(shared: Shared) -> Shared:
     """Several images: the classifier's gradient is a sum of no more products than there are."""
     weight, _ = shared.classifier
     g = shared.gradient[weight]
     images = shared.x_shape[0]
     if is_noisy(g, images):
-        return Settled(shared, "not checked against its protocol: noise, or another kind of layer")
+        return _settled(shared, "not checked against its protocol: noise, or another kind of layer")
     _refuse_larger_rank(shared, g, images)
     words = f"nothing contradicts one step on at most {images} images; neither the scale nor steps "
-    return Settled(shared, words + "on a part of them would be seen")
+    return _settled(shared, words + "on a part of them would be seen")
 
 
 def _refuse_larger_rank(shared: Shared, g: Tensor, rank: int) -> None:

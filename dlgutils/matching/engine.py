@@ -71,8 +71,9 @@ def invert(
     rounds = [shared] if isinstance(shared, Shared) else list(shared)
     model, rounds = align(model, *rounds)
     check_rounds(model, rounds, start, {"steps": steps, "frames": frames, "chunk": chunk})
-    settled = [settle(model, shared) for shared in rounds]
-    rounds = [shared for shared, _ in settled]
+    distinct = {id(shared): shared for shared in rounds}  # restarts repeat one round
+    settled = {key: settle(model, shared) for key, shared in distinct.items()}
+    rounds = [settled[id(shared)] for shared in rounds]
     seeds = run_seeds(generator, seeds, len(rounds))
     like = rounds[0].like
     model = copy.deepcopy(model).to(like)
@@ -88,7 +89,7 @@ def invert(
     with _one_thread(like), _bar(attack, steps * len(rounds), progress) as bar:
         for part in _in_chunks(attack_runs, len(rounds), chunk):
             parts.append(part)
-    checked = "; ".join(sorted({sentence for _, sentence in settled}))
+    checked = "; ".join(sorted({shared.checked for shared in rounds}))
     return replace(join(parts, seeds), checked=checked)
 
 

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy, mse_loss
 
 from dlgutils import Protocol, attacks, invert, models, share
-from dlgutils.federated.consistency import require_gradient, settle
-from dlgutils.federated.defenses import defend, noise
+from dlgutils.federated import consistency
+from dlgutils.federated.consistency import settle
+from dlgutils.federated.defenses import defend, noise, unknown
+from dlgutils.federated.readable import require_gradient
 from dlgutils.types import Batch
 
 X = torch.rand(4, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -32,9 +34,9 @@ def times(shared, factor):
 def test_settle_reads_an_unknown_scale(scale, sign):
     honest = share(network(), ONE)
     unknown = replace(times(honest, sign * scale), protocol=Protocol(scale=None))
-    known, checked = settle(network(), unknown)
+    known = settle(network(), unknown)
     assert known.protocol == Protocol()
-    assert f"multiplied by {sign * scale:.4g}" in checked
+    assert f"multiplied by {sign * scale:.4g}" in known.checked
     for name, g in known.gradient.items():
         torch.testing.assert_close(g, honest.gradient[name])
 
@@ -43,9 +45,9 @@ def test_settle_takes_out_a_known_scale_and_decay():
     model = network()
     honest = share(model, ONE)
     protocol = Protocol(scale=3.0, weight_decay=0.1, momentum=0.9)
-    known, checked = settle(network(), share(model, ONE, protocol=protocol))
-    assert checked == settle(network(), honest).checked
-    assert "one step of cross-entropy, as its protocol says" in checked
+    known = settle(network(), share(model, ONE, protocol=protocol))
+    assert known.checked == settle(network(), honest).checked
+    assert "one step of cross-entropy, as its protocol says" in known.checked
     for name, g in known.gradient.items():
         torch.testing.assert_close(g, honest.gradient[name])
 
@@ -186,7 +188,32 @@ def test_settle_wants_a_word_of_features_that_were_removed(seeded):
     shared = share(network(), ONE)
     kept = (torch.rand(20, generator=seeded(0)) > 0.5).double()
     pruned = {**shared.gradient, "fc.weight": shared.gradient["fc.weight"] * kept}
-    with pytest.raises(ValueError, match=r"Protocol\(exact=False\) if a defence"):
+    with pytest.raises(ValueError, match=r"Protocol\(defenses=\(\.\.\.,\)\) if defences"):
         settle(network(), replace(shared, gradient=pruned))
-    told = replace(shared, gradient=pruned, protocol=Protocol(exact=False))
+    told = replace(shared, gradient=pruned, protocol=Protocol(defenses=(unknown(),)))
     assert "changed on its way" in settle(network(), told).checked
+
+
+def test_settle_returns_a_settled_round_and_settles_every_changed_copy():
+    shared = share(network(), ONE)
+    once = settle(network(), shared)
+    assert settle(network(), once) is once
+    assert (shared.checked, replace(once, sent_as=torch.float32).checked) == ("", "")
+    with pytest.raises(ValueError, match=r"0\.5 times what its own features"):
+        settle(network(), times(once, 0.5))
+
+
+@pytest.mark.parametrize("attack", [attacks.mask_reading, attacks.features], ids=lambda a: a.name)
+def test_invert_settles_each_round_once(attack, monkeypatch):
+    """Its readings, and restarts on the same round, take what was settled before."""
+    looked_at = []
+    why_not = consistency._why_not_checked
+
+    def counted(model, shared):
+        looked_at.append(shared)
+        return why_not(model, shared)
+
+    monkeypatch.setattr(consistency, "_why_not_checked", counted)
+    model = network()
+    invert(model, [share(model, ONE)] * 3, attack, steps=1)
+    assert len(looked_at) == 1

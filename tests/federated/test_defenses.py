@@ -45,7 +45,9 @@ def test_noise_refuses_what_is_not_a_standard_deviation(sigma):
 
 def test_defend_applies_its_defenses_in_order_and_leaves_the_round_alone(seeded):
     noise = defenses.noise(1.0)
-    found = defenses.defend(SHARED, [noise, double], seeded(0))
+    twice = defenses.Defense("twice", double)
+    found = defenses.defend(SHARED, [noise, twice], seeded(0))
+    assert found.protocol.defenses == (noise, twice)
     expected = double(noise(GRADIENT, seeded(0)), None)
     for name, g in found.gradient.items():
         assert g.equal(expected[name])
