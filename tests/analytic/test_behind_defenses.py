@@ -169,6 +169,10 @@ def test_feature_error_is_what_noise_leaves():
         told.append(feature_error(MODEL, seen))
     spread = float(torch.stack(off).mean().sqrt())
     assert 0.7 * spread < sum(told) / len(told) < 1.1 * spread
+    rounded = seen_through(defenses.quantized(8))
+    (found,) = lowest_features(MODEL, rounded).values()
+    off = float((found[0] - INPUTS).square().mean().sqrt())
+    assert 0.5 * off < feature_error(MODEL, rounded) < 2 * off
     assert feature_error(MODEL, SHARED) == 0
 
 
