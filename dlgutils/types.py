@@ -30,6 +30,8 @@ class Shared:
     x_shape: tuple[int, ...]  # (batch, channels, height, width): public
     protocol: Protocol = field(default_factory=Protocol)  # how the client made its update: public
     sent_as: torch.dtype | None = None  # to which the gradient was rounded; None: its own dtype
+    checked: str = field(default="", init=False, compare=False)  # what `consistency.settle` found;
+    # "": it is still to be settled, as is every changed copy, for `replace` does not hand this on
 
     @property
     def precision(self) -> torch.dtype:

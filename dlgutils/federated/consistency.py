@@ -6,49 +6,53 @@ and with it z and δ: if all numbers of the update were multiplied by c, then c 
 that makes the two δ agree. Several images, or several steps, leave a sum of such products.
 """
 
-import math
+import copy
 from dataclasses import replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from dlgutils import models
 from dlgutils.federated.classifier_evidence import (
     UNBALANCED,
     is_noisy,
-    left_over,
+    returns_logits_of,
     rounding,
     scale_of,
+    singular_values,
 )
+from dlgutils.federated.undeclared_decay import refuse_undeclared_decay
 from dlgutils.types import Shared
 
 
-class Settled(NamedTuple):
-    """A round whose scale and decay are taken out, and what was checked on the way."""
-
-    shared: Shared
-    checked: str  # a sentence
-
-
 @torch.no_grad()
-def settle(model: nn.Module, shared: Shared) -> Settled:
+def settle(model: nn.Module, shared: Shared) -> Shared:
     """The round as if its client had sent the update itself: without scale and, of one step, decay.
 
+    Its `checked` is a sentence on what was checked. A round that has one is returned as it is.
     Where defences changed the update, scale and decay stay, since they came first. An unknown
     scale is read off where one image came by itself through plain cross-entropy, with the gradients
     of a last linear layer and its bias; otherwise it stays unknown.
 
     Raises ValueError for an update that is not what its protocol says: of another scale, of more
-    images, or of more steps. Noise is no reason, nor is what cannot be checked. A defence that
-    removes features from the gradient looks like several steps: a defence in the
-    protocol says so.
+    images, of more steps, or with another weight decay. Noise is no reason, nor is what cannot be
+    checked. A defence that removes features from the gradient looks like several steps: a defence
+    in the protocol says so.
     """
+    if shared.checked:
+        return shared
     plain = without_scale_and_decay(shared) if shared.protocol.exact else shared
+    refuse_undeclared_decay(model, plain, shared.protocol)
     reason = _why_not_checked(model, plain)
     if reason:
-        return Settled(plain, f"not checked against its protocol: {reason}")
+        return _settled(plain, f"not checked against its protocol: {reason}")
     return _checked_batch(plain) if shared.x_shape[0] > 1 else _checked_image(plain)
+
+
+def _settled(shared: Shared, checked: str) -> Shared:
+    """A copy that says what was checked. Only here: no constructor or `replace` can claim it."""
+    known = copy.copy(shared)
+    object.__setattr__(known, "checked", checked)
+    return known
 
 
 def without_scale_and_decay(shared: Shared) -> Shared:
@@ -59,7 +63,8 @@ def without_scale_and_decay(shared: Shared) -> Shared:
         return shared
     gradient = {}
     for name, g in shared.gradient.items():
-        gradient[name] = g / protocol.scale - decay * shared.weights[name]
+        g = g / protocol.scale
+        gradient[name] = g - decay * shared.weights[name] if decay else g
     rest = replace(protocol, scale=1.0, weight_decay=protocol.weight_decay - decay)
     return replace(shared, gradient=gradient, protocol=rest)
 
@@ -84,7 +89,7 @@ def _why_not_checked(model: nn.Module, shared: Shared) -> str:
         return str(error)
     if bias is None:
         return "the last layer has no bias"
-    if not _returns_logits_of(model, weight, shared.x_shape):
+    if not returns_logits_of(model, weight, shared.x_shape):
         return f"the model does not end with {weight.removesuffix('.weight')}"
     classes, features = shared.gradient[weight].shape
     if min(classes - 1, features) <= shared.x_shape[0]:
@@ -92,22 +97,13 @@ def _why_not_checked(model: nn.Module, shared: Shared) -> str:
     return ""
 
 
-def _returns_logits_of(model: nn.Module, weight: str, x_shape: tuple[int, ...]) -> bool:
-    """Whether what the model returns is what leaves the linear layer with this weight."""
-    like = next(model.parameters())  # of zeros, all that follows may be zero too
-    ramp = torch.linspace(0, 1, math.prod(x_shape)).to(like).reshape(x_shape)
-    calls, output = models.observe(model, ramp)
-    outputs = [call.output for call in calls if f"{call.name}.weight" == weight]
-    return any(own.shape == output.shape and own.equal(output) for own in outputs)
-
-
-def _checked_image(shared: Shared) -> Settled:
+def _checked_image(shared: Shared) -> Shared:
     """One image: is the classifier's gradient δ uᵀ, and δ the δ of u?"""
     weight, bias = shared.classifier
     g = shared.gradient[weight]
     delta = shared.gradient[bias].double()
     if not delta.any() or is_noisy(g, 1):
-        return Settled(shared, "not checked against its protocol: noise, or another kind of layer")
+        return _settled(shared, "not checked against its protocol: noise, or another kind of layer")
     _refuse_larger_rank(shared, g, 1)
     features = delta @ g.double() / (delta @ delta)
     z = shared.weights[weight].double() @ features + shared.weights[bias].double()
@@ -115,7 +111,7 @@ def _checked_image(shared: Shared) -> Settled:
     tolerance = 1e-3 + 64 * rounded / float(delta.norm())
     scale, residual = scale_of(delta, z, tolerance)
     if tolerance > 0.1:
-        return Settled(shared, "not checked against its protocol: δ is lost in rounding")
+        return _settled(shared, "not checked against its protocol: δ is lost in rounding")
     if residual > tolerance:
         return _checked_misfit(shared, delta, residual)
     if shared.protocol.scale is None:
@@ -127,13 +123,13 @@ def _checked_image(shared: Shared) -> Settled:
             f"so: Shared(..., protocol=Protocol(scale=...)), {scale:.4g} times what it is now, or "
             "scale=None to have it read, or steps= and lr="
         )
-    return Settled(shared, "one image and one step of cross-entropy, as its protocol says")
+    return _settled(shared, "one image and one step of cross-entropy, as its protocol says")
 
 
-def _checked_misfit(shared: Shared, delta: Tensor, residual: float) -> Settled:
+def _checked_misfit(shared: Shared, delta: Tensor, residual: float) -> Shared:
     """Raises ValueError unless noise explains that δ is not softmax − onehot of its features."""
     if delta.sum().abs() > UNBALANCED * residual * delta.norm():
-        return Settled(shared, "not checked against its protocol: noise, or another loss")
+        return _settled(shared, "not checked against its protocol: noise, or another loss")
     raise ValueError(
         f"no single step of cross-entropy on one image makes this gradient: δ is {residual:.0e} of "
         "its length away from softmax − onehot of its features, and sums to zero, so it is not "
@@ -144,33 +140,34 @@ def _checked_misfit(shared: Shared, delta: Tensor, residual: float) -> Settled:
     )
 
 
-def _rescaled(shared: Shared, scale: float) -> Settled:
+def _rescaled(shared: Shared, scale: float) -> Shared:
     gradient = {name: g / scale for name, g in shared.gradient.items()}
     protocol = replace(shared.protocol, scale=1.0)
     known = replace(shared, gradient=gradient, protocol=protocol)
     words = (
         f"one image and one step of cross-entropy, multiplied by {scale:.4g}; or several steps, "
     )
-    return Settled(known, words + "of which the first was by far the longest")
+    return _settled(known, words + "of which the first was by far the longest")
 
 
-def _checked_batch(shared: Shared) -> Settled:
+def _checked_batch(shared: Shared) -> Shared:
     """Several images: the classifier's gradient is a sum of no more products than there are."""
     weight, _ = shared.classifier
     g = shared.gradient[weight]
     images = shared.x_shape[0]
     if is_noisy(g, images):
-        return Settled(shared, "not checked against its protocol: noise, or another kind of layer")
+        return _settled(shared, "not checked against its protocol: noise, or another kind of layer")
     _refuse_larger_rank(shared, g, images)
     words = f"nothing contradicts one step on at most {images} images; neither the scale nor steps "
-    return Settled(shared, words + "on a part of them would be seen")
+    return _settled(shared, words + "on a part of them would be seen")
 
 
 def _refuse_larger_rank(shared: Shared, g: Tensor, rank: int) -> None:
     """Raises ValueError if the columns are balanced and yet more products were added up."""
-    if left_over(g, rank) <= rounding(g):
+    singular = singular_values(g)
+    if singular[rank:].norm() <= rounding(g):
         return
-    products = int((torch.linalg.svdvals(g.double()) > rounding(g)).sum())
+    products = int((singular > rounding(g)).sum())
     images = "one image" if rank == 1 else f"{rank} images"
     raise ValueError(
         f"no single step on {images} makes this gradient: that of the classifier has rank "

@@ -44,7 +44,7 @@ def require_gradient(
         shared = _of_one_example(shared)
     require_sight(shared.protocol, through)
     exact = shared.protocol.exact
-    return settle(model, shared).shared if exact else _seen_through(model, shared)
+    return settle(model, shared) if exact else _seen_through(model, shared)
 
 
 def require_one_step(protocol: Protocol) -> None:
@@ -98,7 +98,7 @@ def _seen_through(model: nn.Module, shared: Shared) -> Shared:
     if clipped:
         plain = replace(plain, protocol=replace(plain.protocol, scale=None))
     if not sigma:
-        return settle(model, plain).shared
+        return settle(model, plain)
     if clipped:
         plain, factor = _unclipped(plain)
         sigma = sigma / factor

@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 from dlgutils.federated.alignment import align
 from dlgutils.federated.consistency import settle
 from dlgutils.matching.all_runs import lacks_memory
+from dlgutils.matching.blindness import warn_if_blind
 from dlgutils.matching.descent import Watch, descend
 from dlgutils.matching.inputs import check_rounds, run_seeds
 from dlgutils.matching.problem import Problem
@@ -60,7 +61,8 @@ def invert(
     What is attacked is the update that the round's `Protocol` describes. Before that it is checked
     against the protocol as far as the classifier's gradient allows; `Result.checked` says what was
     checked. The defences in it are repeated on every guess, `federated.defenses.imitate`; for an
-    attacker who does not know them, the protocol has `defenses.unknown()` instead.
+    attacker who does not know them, the protocol has `defenses.unknown()` instead. A network
+    whose gradient hardly depends on the image is worth a warning.
 
     Ctrl-C, or a watch that returns true, returns what was found so far with `complete=False`.
     Raises ValueError for gradients that are not of this model, not finite or all zero, for updates
@@ -72,8 +74,9 @@ def invert(
     rounds = [shared] if isinstance(shared, Shared) else list(shared)
     model, rounds = align(model, *rounds)
     check_rounds(model, rounds, start, {"steps": steps, "frames": frames, "chunk": chunk})
-    settled = [settle(model, shared) for shared in rounds]
-    rounds = [shared for shared, _ in settled]
+    distinct = {id(shared): shared for shared in rounds}  # restarts repeat one round
+    settled = {key: settle(model, shared) for key, shared in distinct.items()}
+    rounds = [settled[id(shared)] for shared in rounds]
     seeds = run_seeds(generator, seeds, len(rounds))
     like = rounds[0].like
     model = copy.deepcopy(model).to(like)
@@ -83,13 +86,15 @@ def invert(
     def attack_runs(here: slice) -> Result:
         begin = None if start is None else start[here]
         problem = Problem(model, rounds[here], attack, seeds[here], begin)
+        if not parts:
+            warn_if_blind(problem)
         going_on = all(part.complete for part in parts)
         return descend(problem, steps if going_on else 0, schedule, bar, watch)
 
     with _one_thread(like), _bar(attack, steps * len(rounds), progress) as bar:
         for part in _in_chunks(attack_runs, len(rounds), chunk):
             parts.append(part)
-    checked = "; ".join(sorted({sentence for _, sentence in settled}))
+    checked = "; ".join(sorted({shared.checked for shared in rounds}))
     return replace(join(parts, seeds), checked=checked)
 
 

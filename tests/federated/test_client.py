@@ -105,7 +105,7 @@ def test_share_keeps_the_masks_secret(tiny, seeded):
     masks = models.draw_masks(model, 3, seeded(0))
     by_masks = share(model, batch, masks=masks)
     by_generator = share(model, batch, seeded(0))
-    public = ["weights", "gradient", "x_shape", "protocol", "sent_as"]
+    public = ["weights", "gradient", "x_shape", "protocol", "sent_as", "checked"]
     assert [field.name for field in fields(Shared)] == public
     assert list(masks) == ["dropout.mask"]
     assert by_masks.gradient.keys() == by_generator.gradient.keys()

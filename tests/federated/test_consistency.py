@@ -1,5 +1,6 @@
 """Updates that are what their protocol says, and updates that are not."""
 
+import re
 from dataclasses import replace
 from functools import partial
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy, mse_loss
 
 from dlgutils import Protocol, attacks, invert, models, share
+from dlgutils.federated import consistency
 from dlgutils.federated.consistency import settle
 from dlgutils.federated.defenses import defend, noise, unknown
 from dlgutils.federated.readable import require_gradient
@@ -33,9 +35,9 @@ def times(shared, factor):
 def test_settle_reads_an_unknown_scale(scale, sign):
     honest = share(network(), ONE)
     unknown = replace(times(honest, sign * scale), protocol=Protocol(scale=None))
-    known, checked = settle(network(), unknown)
+    known = settle(network(), unknown)
     assert known.protocol == Protocol()
-    assert f"multiplied by {sign * scale:.4g}" in checked
+    assert f"multiplied by {sign * scale:.4g}" in known.checked
     for name, g in known.gradient.items():
         torch.testing.assert_close(g, honest.gradient[name])
 
@@ -44,9 +46,9 @@ def test_settle_takes_out_a_known_scale_and_decay():
     model = network()
     honest = share(model, ONE)
     protocol = Protocol(scale=3.0, weight_decay=0.1, momentum=0.9)
-    known, checked = settle(network(), share(model, ONE, protocol=protocol))
-    assert checked == settle(network(), honest).checked
-    assert "one step of cross-entropy, as its protocol says" in checked
+    known = settle(network(), share(model, ONE, protocol=protocol))
+    assert known.checked == settle(network(), honest).checked
+    assert "one step of cross-entropy, as its protocol says" in known.checked
     for name, g in known.gradient.items():
         torch.testing.assert_close(g, honest.gradient[name])
 
@@ -191,3 +193,57 @@ def test_settle_wants_a_word_of_features_that_were_removed(seeded):
         settle(network(), replace(shared, gradient=pruned))
     told = replace(shared, gradient=pruned, protocol=Protocol(defenses=(unknown(),)))
     assert "changed on its way" in settle(network(), told).checked
+
+
+def test_settle_returns_a_settled_round_and_settles_every_changed_copy():
+    shared = share(network(), ONE)
+    once = settle(network(), shared)
+    assert settle(network(), once) is once
+    assert (shared.checked, replace(once, sent_as=torch.float32).checked) == ("", "")
+    with pytest.raises(ValueError, match=r"0\.5 times what its own features"):
+        settle(network(), times(once, 0.5))
+
+
+@pytest.mark.parametrize("attack", [attacks.mask_reading, attacks.features], ids=lambda a: a.name)
+def test_invert_settles_each_round_once(attack, monkeypatch):
+    """Its readings, and restarts on the same round, take what was settled before."""
+    looked_at = []
+    why_not = consistency._why_not_checked
+
+    def counted(model, shared):
+        looked_at.append(shared)
+        return why_not(model, shared)
+
+    monkeypatch.setattr(consistency, "_why_not_checked", counted)
+    model = network()
+    invert(model, [share(model, ONE)] * 3, attack, steps=1)
+    assert len(looked_at) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("decay", [1e-4, 5e-4, 1e-2, 1.0])
+@pytest.mark.parametrize("images", [1, 4])
+@pytest.mark.parametrize("client", [{}, {"steps": 5}, {"steps": 5, "momentum": 0.9}])
+def test_settle_names_weight_decay_that_the_protocol_does_not(client, images, decay, dtype):
+    told = Protocol(**client, lr=0.01, weight_decay=decay)
+    batch = Batch(X[:images].to(dtype), Y[:images])
+    shared = share(network(dtype), batch, protocol=told)
+    assert settle(network(dtype), shared).checked
+    silent = replace(shared, protocol=replace(told, weight_decay=0.0))
+    with pytest.raises(ValueError, match=r"has weight decay in it") as error:
+        settle(network(dtype), silent)
+    named = float(re.search(r"weight_decay=([\d.e-]+)", str(error.value))[1])
+    assert named == pytest.approx(decay, rel=0.03 + 0.1 * decay)
+
+
+def test_settle_names_the_whole_decay_where_a_part_was_declared():
+    shared = share(network(), ONE, protocol=Protocol(weight_decay=0.03))
+    with pytest.raises(ValueError, match=r"weight_decay=0\.03\), or another scale"):
+        settle(network(), replace(shared, protocol=Protocol(weight_decay=0.01)))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_settle_does_not_take_noise_for_decay(seed, seeded):
+    shared = share(network(torch.float32), Batch(X.float(), Y))
+    gradient = noise(1e-3)(shared.gradient, seeded(seed))
+    assert "noise" in settle(network(torch.float32), replace(shared, gradient=gradient)).checked

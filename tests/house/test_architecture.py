@@ -22,7 +22,7 @@ ONLY_IN = {
     "traitlets": {"widgets"},
     "IPython": set(),
     "torchvision": {"data"},
-    "scipy": {"metrics"},
+    "scipy": {"analytic", "metrics"},
     "torchmetrics": {"metrics"},
     "joblib": {"sweeps"},
     "pandas": {"data", "sweeps"},

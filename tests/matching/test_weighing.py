@@ -8,11 +8,13 @@ import torch
 from dlgutils import Batch, attacks, coordinates, data, invert, metrics, models
 from dlgutils.federated import defenses, honest
 from dlgutils.matching import weighing_noise
-from dlgutils.matching.weighing import noise_floor, photograph
+from dlgutils.matching.weighing import noise_floor, unlikely_image
 from dlgutils.types import Guess
 
+photograph = unlikely_image(coordinates.whitened, coordinates.CONTRAST)
 
-def test_photograph_is_least_at_grey_and_has_the_variance_of_photographs():
+
+def test_unlikely_image_is_least_at_grey_and_has_the_variance_of_photographs():
     x = torch.full((1, 3, 8, 8), 0.5, dtype=torch.float64)
     assert photograph(Guess(x)) < 1e-20
     u = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -52,8 +54,13 @@ def test_noise_floor_is_the_loss_at_the_truth(sigma):
 
 @pytest.mark.parametrize("sigma", [0.0, -1.0, float("nan"), float("inf")])
 def test_weighing_noise_refuses_what_is_not_noise(sigma):
-    with pytest.raises(ValueError, match="noise is weighed by its standard deviation"):
+    with pytest.raises(ValueError, match="sigma is above zero and finite"):
         weighing_noise(attacks.idlg, sigma)
+
+
+def test_weighing_noise_refuses_images_without_a_variance():
+    with pytest.raises(ValueError, match="variance is above zero and finite, got inf"):
+        weighing_noise(attacks.idlg, 1e-3, variance=float("inf"))
 
 
 def noisy_round(sigma):
