@@ -37,7 +37,7 @@ def most_likely(shared: Shared) -> Tensor:
     """The label of one image whose gradient defences changed, (1,), int64: a guess, without proof.
 
     It is where δ is smallest in the product δ [u, 1]ᵀ nearest to the gradients of weight and bias.
-    The sign of δ is that of the bias's gradient; if noise covers it, its largest number is negative.
+    Its sign is that of the bias's gradient; if noise covers that, the largest number is negative.
     Raises ValueError for a batch of several images, and if the last layer is not linear.
     """
     shared = _one_image(shared)
