@@ -102,10 +102,7 @@ def _from_bias(shared: Shared) -> Tensor:
     weight, bias = shared.last_layer
     if bias is None:
         shape = tuple(shared.gradient[weight].shape)
-        raise ValueError(
-            f"the last tensor, {weight}, has the shape {shape} and is not a bias; "
-            "use labels.by_row_sum"
-        )
+        raise ValueError(f"{weight}, of shape {shape}, is not a bias; use labels.by_row_sum")
     shared.require(bias)
     return _only_negative(bias, shared.gradient[bias], shared)
 
