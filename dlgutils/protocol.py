@@ -141,8 +141,21 @@ class Protocol:
 
     @property
     def sigma(self) -> float:
-        """The standard deviation of what all defences together add to every number."""
+        """The standard deviation of what all defences together add to every number.
+
+        Where a clip comes after the noise, what is left of it is smaller: `clips_noise`.
+        """
         return math.hypot(*(defense.sigma for defense in self.defenses))
+
+    @property
+    def clips_noise(self) -> bool:
+        """Whether a clip comes after noise, and makes it smaller by a factor that is not known."""
+        noisy = False
+        for defense in self.defenses:
+            if noisy and defense.effect is Effect.SCALES:
+                return True
+            noisy = noisy or defense.sigma > 0
+        return False
 
     @property
     def is_cross_entropy(self) -> bool:

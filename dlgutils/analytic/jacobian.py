@@ -20,7 +20,7 @@ from dlgutils.federated.defenses import imitate
 from dlgutils.federated.inputs import check_arrays
 from dlgutils.federated.local_training import PLAIN, trained_names
 from dlgutils.federated.mask_checks import check_masks
-from dlgutils.protocol import Defense, Effect, Protocol
+from dlgutils.protocol import Effect, Protocol
 from dlgutils.types import Batch, Guess, Tensors
 
 LARGEST = 2 * 10**8
@@ -64,10 +64,11 @@ def linearise(
         generator: on the CPU; draws what is pruned, where that is random.
 
     Raises ValueError for a model, targets or masks that `share` does not take, for random pruning
-    without a generator, and for defences that make steps of a gradient, or what is not known.
+    without a generator, for names that are not trained, for noise that is clipped, and for defences
+    that make steps of a gradient, or what is not known.
     """
     check_arrays(batch)
-    _check_smooth(protocol.defenses)
+    _check_smooth(protocol)
     model = models.unwrapped(model)
     check_model(model)
     check_batch(model, batch._replace(x=batch.x.clamp(0, 1)), protocol.loss)
@@ -80,8 +81,13 @@ def linearise(
     return Jacobian(len(made), len(x), lambda v: push(v)[0], lambda w: pull(w)[0])
 
 
-def _check_smooth(defenses: tuple[Defense, ...]) -> None:
-    steps = [defense for defense in defenses if defense.effect not in _SMOOTH]
+def _check_smooth(protocol: Protocol) -> None:
+    if protocol.clips_noise:
+        raise ValueError(
+            "noise is left out of a Jacobian, and a clip after it makes it smaller, by a factor "
+            "that differs from round to round; put the clip before the noise"
+        )
+    steps = [defense for defense in protocol.defenses if defense.effect not in _SMOOTH]
     if steps:
         raise ValueError(
             f"{steps[0].name} cannot be differentiated: {steps[0].effect.value}; take noise in its "
@@ -102,7 +108,7 @@ def _update_of_pixels(
     masks = {name: mask.detach().double() for name, mask in masks.items()}
     y = batch.y.double() if batch.y.is_floating_point() else batch.y
     scale = protocol.scale or 1.0
-    sent = protocol.sent or trained_names(model)
+    sent = _names_sent(model, protocol)
     protocol = replace(protocol, shuffle=False)
 
     def made(pixels: Tensor) -> Tensors:
@@ -120,6 +126,17 @@ def _update_of_pixels(
         return torch.cat([tensor.flatten() for tensor in arrived.values()])
 
     return update
+
+
+def _names_sent(model: nn.Module, protocol: Protocol) -> list[str]:
+    trained = trained_names(model)
+    sent = list(protocol.sent or trained)
+    unknown = [name for name in sent if name not in trained]
+    if unknown:
+        raise ValueError(
+            f"{', '.join(unknown)} cannot be sent: this model trains {', '.join(trained)}"
+        )
+    return sent
 
 
 def triangle(jacobian: Jacobian, like: Tensor) -> Tensor:

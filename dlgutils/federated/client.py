@@ -10,6 +10,7 @@ from torch import Generator, Tensor, nn
 from dlgutils import models
 from dlgutils.federated.checks import check_batch, check_model
 from dlgutils.federated.defenses import defend
+from dlgutils.federated.defenses.checks import require_row
 from dlgutils.federated.inputs import check_arrays
 from dlgutils.federated.local_training import PLAIN, trained_names, update
 from dlgutils.federated.mask_checks import check_masks
@@ -58,7 +59,7 @@ def share(
         protocol = replace(protocol, soft_targets=True)
     protocol = _with_own_names(model, protocol)
     sent = _names_sent(model, protocol)
-    defenses = (*protocol.defenses, *defenses)
+    defenses = (*protocol.defenses, *require_row(defenses))
     visits = protocol.visits(len(batch.x))
     if masks is None:
         masks = models.draw_masks(model, visits, generator)

@@ -75,7 +75,7 @@ def _of_one_example(shared: Shared) -> Shared:
 
 
 def require_sight(protocol: Protocol, through: Collection[Effect]) -> None:
-    """Raises ValueError for a defence whose effect is not among those."""
+    """Raises ValueError for a defence whose effect is not among those, and for clipped noise."""
     for defense in protocol.defenses:
         if defense.effect not in through:
             raise ValueError(
@@ -83,6 +83,11 @@ def require_sight(protocol: Protocol, through: Collection[Effect]) -> None:
                 f"{defense.effect.value}; match the gradient with attacks.idlg (or attacks.dlg), "
                 "which repeats the defence on its guesses"
             )
+    if protocol.clips_noise:
+        raise ValueError(
+            "the noise of this round was clipped with its gradient, so how large it is left is not "
+            "known; match the gradient with attacks.idlg, which clips its guesses"
+        )
 
 
 def _seen_through(model: nn.Module, shared: Shared) -> Shared:

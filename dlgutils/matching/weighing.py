@@ -68,8 +68,13 @@ def noise_floor(shared: Shared) -> float:
 
     n is the count of the numbers that were sent. A search that goes below it fits noise, so it may
     stop there (Morozov 1966): `watch=lambda k, best_loss, x: best_loss.max() < floor`. 0 without
-    noise.
+    noise. Raises ValueError where a clip after the noise made it smaller.
     """
+    if shared.protocol.clips_noise:
+        raise ValueError(
+            "the noise of this round was clipped with its gradient, so how large it is left is not "
+            "known; stop by a number of steps"
+        )
     n = sum(g.numel() for g in shared.gradient.values())
     squared = float(objectives.squared_norm(shared.gradient))
     return n * shared.protocol.sigma**2 / squared

@@ -188,3 +188,11 @@ def test_fit_finds_the_product_behind_any_pruning_that_leaves_enough(seed, share
     found = rank_one_fit.fit(seen, *seen.classifier)
     left = ~found.inputs.isnan()
     torch.testing.assert_close(found.inputs[left], INPUTS[left], rtol=1e-6, atol=1e-8)
+
+
+def test_readings_refuse_noise_that_was_clipped():
+    """Its standard deviation is not the one in the protocol, which would be taken for it."""
+    seen = seen_through(defenses.noise(1e-5), defenses.clip(0.01))
+    for read in (closed_form.recover, masks.read, lowest_features):
+        with pytest.raises(ValueError, match=r"noise of this round was clipped"):
+            read(MODEL, seen)

@@ -196,3 +196,12 @@ def test_spectrum_checks_its_batch(tiny):
         spectrum(model, secret, masks={"other.mask": torch.ones(1, 3)})
     outside = secret._replace(x=3 * secret.x)
     assert spectrum(model, outside, largest=1).singular_values > 0
+
+
+def test_spectrum_refuses_clipped_noise_and_names_that_are_not_trained():
+    """Noise that a clip made smaller hides less than its sigma says: the limit would be none."""
+    row = (defenses.noise(0.1), defenses.clip(0.1))
+    with pytest.raises(ValueError, match=r"clip after it makes it smaller"):
+        spectrum(linear(), one_image(), protocol=Protocol(defenses=row))
+    with pytest.raises(ValueError, match=r"fc\.bias cannot be sent: this model trains 1\.weight"):
+        spectrum(linear(), one_image(), protocol=Protocol(sent=("fc.bias",)))

@@ -263,3 +263,25 @@ def test_share_puts_its_defenses_after_those_of_the_protocol(tiny):
     assert seen.protocol.defenses == (first, second)
     assert not seen.protocol.exact
     assert Protocol().exact
+
+
+@pytest.mark.parametrize("row", [defenses.noise(1e-3), [defenses.noise], "noise", None])
+def test_what_is_no_row_of_defenses_is_refused(seeded, row):
+    model = models.lenet((1, 8, 8), 4)
+    batch = Batch(torch.rand(1, 1, 8, 8), torch.tensor([0]))
+    with pytest.raises(ValueError, match=r"defences come in a row.*\[defenses\.clip"):
+        share(model, batch, seeded(0), defenses=row)
+    with pytest.raises(ValueError, match=r"defences come in a row"):
+        defenses.defend(SHARED, row, seeded(0))
+
+
+def test_a_seed_is_no_generator():
+    with pytest.raises(ValueError, match=r"from a generator and 3 came; pass torch\.Generator"):
+        defenses.noise(1e-3)(GRADIENT, 3)
+
+
+def test_protocol_knows_of_noise_that_was_clipped():
+    noise, clip = defenses.noise(1e-3), defenses.clip(1.0)
+    assert Protocol(defenses=(noise, defenses.sign(), clip)).clips_noise
+    assert not Protocol(defenses=(clip, noise)).clips_noise
+    assert not Protocol(defenses=(defenses.noise(0.0), clip)).clips_noise

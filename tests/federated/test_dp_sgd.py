@@ -264,3 +264,27 @@ def test_private_round_leaves_the_model_and_global_noise_alone(seeded):
     assert all(w.equal(before[name]) for name, w in MODEL.state_dict().items())
     assert all(p.grad is None for p in MODEL.parameters())
     assert state.equal(torch.get_rng_state())
+
+
+def test_private_round_tells_of_soft_targets(seeded):
+    soft = Batch(X, torch.full((5, 4), 0.25, dtype=torch.float64))
+    seen = dp_sgd.private_round(MODEL, soft, seeded(0), max_grad_norm=CLIP, noise_multiplier=1.0)
+    assert seen.protocol.soft_targets
+    assert not seen.protocol.is_cross_entropy
+
+
+@pytest.mark.parametrize("generator", [None, 0])
+def test_private_training_asks_for_a_generator(generator):
+    with pytest.raises(ValueError, match=r"from a generator and .* came"):
+        dp_sgd.private_round(MODEL, BATCH, generator, max_grad_norm=1.0, noise_multiplier=1.0)
+    with pytest.raises(ValueError, match=r"from a generator and .* came"):
+        dp_sgd.train(MODEL, BATCH, generator, epochs=1, batch_size=2, noise_multiplier=1.0)
+
+
+def test_private_round_refuses_what_it_cannot_clip(seeded):
+    options = {"max_grad_norm": 1.0, "noise_multiplier": 1.0}
+    frozen = copy.deepcopy(MODEL).requires_grad_(False)
+    with pytest.raises(ValueError, match=r"no parameter of this model is trained"):
+        dp_sgd.private_round(frozen, BATCH, seeded(0), **options)
+    with pytest.raises(ValueError, match=r"images are a tensor"):
+        dp_sgd.private_round(MODEL, Batch(X.tolist(), BATCH.y), seeded(0), **options)

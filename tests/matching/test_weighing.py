@@ -71,3 +71,10 @@ def noisy_round(sigma):
     model = models.lenet((3, 16, 16), 4).double()
     batch = Batch(small, torch.tensor([1]))
     return honest(model, batch, generator, defenses=[defenses.noise(sigma)])
+
+
+def test_noise_floor_is_not_known_where_noise_was_clipped():
+    _, _, shared, _ = noisy_round(1e-2)
+    clipped = defenses.defend(shared, [defenses.clip(1e-3)])
+    with pytest.raises(ValueError, match=r"noise of this round was clipped"):
+        noise_floor(clipped)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from torch import Generator
 
+from dlgutils.federated.defenses.checks import require_row
 from dlgutils.protocol import Defense
 from dlgutils.types import Shared, Tensors
 
@@ -32,9 +33,10 @@ def defend(
     """The round as the server sees it after these defences, applied in this order.
 
     shared: a round, perhaps defended already. defenses: such as `[noise(1e-3)]`; the protocol tells
-    of them. generator: on the CPU; all defences that draw draw from it.
+    of them. generator: on the CPU; all defences that draw draw from it. Raises ValueError for what
+    is no row of defences.
     """
-    defenses = tuple(defenses)
+    defenses = require_row(defenses)
     gradient = shared.gradient
     for defense in defenses:
         gradient = defense(gradient, generator)
@@ -46,6 +48,8 @@ def imitate(defenses: Iterable[Defense], made: Tensors, sent: Tensors) -> Tensor
     """What was made of a guess as the nearest gradient that would have been sent as `sent`.
 
     It is `sent` if the guess may be right, for defences that add nothing; differentiable in `made`.
+    Rounding comes last for that: where a clip or pruning follows it, what was sent no longer says
+    how wide the intervals were, and the right guess is a little away from it.
 
     Args:
         defenses: of the round, in their order.

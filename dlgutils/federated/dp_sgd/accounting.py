@@ -66,8 +66,10 @@ def epsilon_of_sum(
 ) -> float:
     """Client-level ε of what a server publishes that clips updates and adds noise to their sum.
 
-    Each client's update passes the defences up to the clip, the sum over clients those after it.
-    The server sees every update, and has to be trusted. Neighbours: with a client, or without.
+    Each client's update passes the defences before the noise, the clip among them; noise is added
+    to the sum over clients, which passes those after it. Where it is the sum that is pruned or
+    clipped before the noise, this is not the ε. The server sees every update, and has to be
+    trusted. Neighbours: with a client, or without.
 
     Args:
         row: such as `[clip(1.0), noise(2.0)]`, the noise being that of the sum.

@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from dlgutils import models
 from dlgutils.federated.defenses import noise
+from dlgutils.federated.defenses.checks import require_row
 from dlgutils.protocol import Defense, Effect
 
 _RANGES: Mapping[str, tuple[float, float, str]] = {
@@ -56,7 +57,7 @@ def multiplier_of(row: Iterable[Defense]) -> float:
     could make the update longer or that depends on the images.
     """
     bound, sigma, sent = math.inf, 0.0, False
-    for defense in row:
+    for defense in require_row(row):
         if defense.effect is Effect.ADDS:
             _check_noise(defense, bound)
             sigma = sigma if sent else math.hypot(sigma, defense.sigma)

@@ -15,8 +15,11 @@ from torch.utils.data import DataLoader, TensorDataset
 from dlgutils import models
 from dlgutils.federated import defenses
 from dlgutils.federated.checks import check_batch, check_model
+from dlgutils.federated.defenses.checks import require_generator
 from dlgutils.federated.dp_sgd.backend import DPOptimizer, GradSampleModule, PrivacyEngine, quiet
 from dlgutils.federated.dp_sgd.checks import check_numbers, check_private
+from dlgutils.federated.inputs import check_arrays
+from dlgutils.federated.local_training import trained_names
 from dlgutils.protocol import Protocol
 from dlgutils.types import Batch, Shared
 
@@ -60,6 +63,7 @@ def private_round(
     """
     model = _trainable(model, batch)
     check_numbers({"noise_multiplier": noise_multiplier, "max_grad_norm": max_grad_norm})
+    generator = require_generator("the noise of DP-SGD", generator)
     weights = models.weights(model)
     size = len(batch.x)
     with quiet():
@@ -77,7 +81,8 @@ def private_round(
     gradient = {name: p.grad.clone() for name, p in named if p.grad is not None}
     sigma = noise_multiplier * max_grad_norm / size
     row = (defenses.noise(sigma),) if sigma else ()
-    protocol = Protocol(example_norm=max_grad_norm, defenses=row)
+    soft = batch.y.is_floating_point()
+    protocol = Protocol(example_norm=max_grad_norm, defenses=row, soft_targets=soft)
     return Shared(weights, gradient, tuple(batch.x.shape), protocol)
 
 
@@ -95,8 +100,8 @@ def train(
 ) -> Private:
     """A copy of the model, trained by DP-SGD, and its ε: Opacus does all of it.
 
-    Every step takes each example with the probability batch_size / n (Poisson sampling), as the
-    accountant assumes, so the size of a batch varies.
+    Every step takes each example with the probability 1 / ⌈n / batch_size⌉ (Poisson sampling), as
+    the accountant assumes, so the size of a batch varies.
 
     Args:
         model: the network; without BatchNorm and active dropout.
@@ -114,6 +119,7 @@ def train(
     model = _trainable(model, data)
     numbers = {"noise_multiplier": noise_multiplier, "max_grad_norm": max_grad_norm}
     check_numbers({**numbers, "delta": delta, "epochs": epochs, "batch_size": batch_size})
+    generator = require_generator("the batches and noise of DP-SGD", generator)
     size = min(batch_size, len(data.x))
     loader = DataLoader(TensorDataset(*data), batch_size=size, generator=generator)
     with quiet():
@@ -139,10 +145,16 @@ def train(
 
 def _trainable(model: nn.Module, batch: Batch) -> nn.Module:
     """A copy in train mode, if DP-SGD can train it on such images."""
+    check_arrays(batch)
     model = models.unwrapped(model)
     check_private(model)
     check_model(model)
     check_batch(model, batch)
+    if not trained_names(model):
+        raise ValueError(
+            "no parameter of this model is trained: requires_grad is False everywhere, so there is "
+            "no gradient to clip; call requires_grad_(True) on what the client trains"
+        )
     return copy.deepcopy(model).train()
 
 
