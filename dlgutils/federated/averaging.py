@@ -19,14 +19,16 @@ def average(rounds: Sequence[Shared]) -> Shared:
     That the images are the same is for the caller to know, as is that the model has no dropout,
     whose masks differ from round to round.
 
-    Raises ValueError for no rounds, for rounds of other weights, shapes or protocols, for rounds
-    without noise, and where the noise is not the last defence, or comes after one that may remove
-    other numbers in every round.
+    Raises ValueError for no rounds, for rounds of other weights, shapes or protocols, for two with
+    the same noise, for rounds without noise, and where the noise is not the last defence, or comes
+    after one that may remove other numbers in every round.
     """
     rounds = list(rounds)
     _check_alike(rounds)
     first, protocol = rounds[0], rounds[0].protocol
     before = _before_the_noise(protocol.defenses)
+    if protocol.sigma:
+        _check_drawn_anew(rounds)
     gradient = {}
     for name in first.gradient:
         gradient[name] = torch.stack([shared.gradient[name] for shared in rounds]).mean(0)
@@ -46,6 +48,20 @@ def _check_alike(rounds: list[Shared]) -> None:
             raise ValueError(
                 "these rounds differ in weights, tensors, shapes or protocols, so that their mean "
                 "is the update of no client; average rounds of one client with the same weights"
+            )
+
+
+def _check_drawn_anew(rounds: list[Shared]) -> None:
+    seen: dict[tuple[float, ...], Shared] = {}
+    for shared in rounds:
+        sums = tuple(float(g.double().sum()) for g in shared.gradient.values())
+        seen_before = sums in seen
+        other = seen.setdefault(sums, shared)
+        repeated = all(g.equal(other.gradient[name]) for name, g in shared.gradient.items())
+        if repeated and seen_before:
+            raise ValueError(
+                "two of these rounds have the same noise to the last bit, which a mean of them "
+                "does not make smaller; draw each with the same generator, not with the same seed"
             )
 
 

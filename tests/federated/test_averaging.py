@@ -73,3 +73,11 @@ def test_average_of_shared_rounds_of_one_batch():
     row = [defenses.noise(1e-3)]
     found = average([share(model, SECRET, generator, defenses=row) for _ in range(4)])
     assert found.protocol.sigma == pytest.approx(5e-4)
+
+
+def test_average_refuses_the_same_noise_twice():
+    """As somebody gets who draws every round from a new generator of the same seed."""
+    one, two = rounds([defenses.noise(0.1)], 2)
+    again, _ = rounds([defenses.noise(0.1)], 2)
+    with pytest.raises(ValueError, match="the same noise to the last bit"):
+        average([one, two, again])

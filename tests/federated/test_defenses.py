@@ -285,3 +285,19 @@ def test_protocol_knows_of_noise_that_was_clipped():
     assert Protocol(defenses=(noise, defenses.sign(), clip)).clips_noise
     assert not Protocol(defenses=(clip, noise)).clips_noise
     assert not Protocol(defenses=(defenses.noise(0.0), clip)).clips_noise
+
+
+@pytest.mark.parametrize("size", [1e-4, 100.0])
+def test_clip_shortens_in_half_precision(size):
+    """The squares of such numbers are nothing, or infinite, in float16."""
+    g = {"weight": torch.full((200, 200), size, dtype=torch.float16)}
+    clipped = defenses.clip(0.01)(g)["weight"]
+    assert clipped.dtype == torch.float16
+    assert clipped.double().norm() == pytest.approx(0.01, rel=0.02)
+
+
+@pytest.mark.parametrize("defense", [defenses.quantized(8), defenses.top_k(0.5)])
+def test_what_is_not_finite_stays_so(defense):
+    """A client whose training diverged sends no zeros in its place."""
+    g = {"weight": torch.tensor([math.nan, 1.0, 2.0, 3.0])}
+    assert defense(g)["weight"].isnan().any()

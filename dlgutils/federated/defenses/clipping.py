@@ -4,13 +4,15 @@ import math
 from functools import cache
 from numbers import Real
 
-from torch import Generator
+import torch
+from torch import Generator, Tensor
 
 from dlgutils.protocol import Defense, Effect
 from dlgutils.types import Tensors
 
 
-# The square root has no derivative at zero, so the length is bounded from below first.
+# The square root has no derivative at zero, so the length is bounded from below first. Squares of
+# float16 leave its range, and are taken in float32.
 @cache
 def clip(max_norm: float) -> Defense:
     """The defence that makes an update shorter if it is longer than `max_norm`: g · min(1, C/‖g‖).
@@ -28,11 +30,16 @@ def clip(max_norm: float) -> Defense:
         )
 
     def shorten(gradient: Tensors, _: object = None) -> Tensors:
-        squared = sum(g.square().sum() for g in gradient.values())
+        wide = {name: g.to(_at_least_single(g)) for name, g in gradient.items()}
+        squared = sum(g.square().sum() for g in wide.values())
         factor = max_norm / squared.clamp(min=max_norm**2).sqrt()
-        return {name: factor * g for name, g in gradient.items()}
+        return {name: (factor * wide[name]).to(g.dtype) for name, g in gradient.items()}
 
     def apply(gradient: Tensors, _: Generator | None) -> Tensors:
         return shorten(gradient)
 
     return Defense(f"clipped to {max_norm:g}", apply, shorten, Effect.SCALES, bound=max_norm)
+
+
+def _at_least_single(g: Tensor) -> torch.dtype:
+    return torch.promote_types(g.dtype, torch.float32)

@@ -76,9 +76,9 @@ def zero_where_zero(made: Tensors, sent: Tensors) -> Tensors:
 def largest(g: Tensor, share: float) -> Tensor:
     """Which numbers are the largest `share` of a tensor by size, at least one: bool of its shape.
 
-    Those that are as large as the last one are among them.
+    Those that are as large as the last one are among them, and NaN, which nobody may overlook.
     """
     size = g.abs()
     count = math.ceil(share * g.numel() - _ROUNDING)
     threshold = size.flatten().topk(max(count, 1)).values[-1]
-    return size >= threshold
+    return ~(size < threshold)

@@ -39,7 +39,7 @@ def quantized(bits: int) -> Defense:
         rounded = {}
         for name, g in gradient.items():
             step = _step(g, levels)
-            rounded[name] = torch.where(step > 0, (g / step).round() * step, 0)
+            rounded[name] = torch.where(step == 0, 0, (g / step).round() * step)
         return rounded
 
     def imitate(made: Tensors, sent: Tensors) -> Tensors:
