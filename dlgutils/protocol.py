@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 from numbers import Real
@@ -47,6 +47,9 @@ class Defense:
     effect: Effect = Effect.UNKNOWN
     sigma: float = 0.0  # the standard deviation of what it adds to every number
     bound: float = math.inf  # the greatest length, √Σg², of what leaves it
+    made_by: Callable[[], "Defense"] | None = field(
+        default=None, init=False, repr=False, compare=False
+    )  # what pickle calls to make it again; None: nothing, and pickle takes its parts
 
     def __call__(
         self, gradient: Mapping[str, Tensor], generator: Generator | None = None
@@ -57,6 +60,10 @@ class Defense:
     def __deepcopy__(self, _: dict) -> "Defense":
         """Itself: nothing in it changes."""
         return self
+
+    def __reduce_ex__(self, protocol: int) -> tuple:
+        """For pickle: the call that made it, since its functions are local to that."""
+        return (self.made_by, ()) if self.made_by else super().__reduce_ex__(protocol)
 
 
 def probabilities(unknowns: Tensor) -> Tensor:
@@ -150,12 +157,8 @@ class Protocol:
     @property
     def clips_noise(self) -> bool:
         """Whether a clip comes after noise, and makes it smaller by a factor that is not known."""
-        noisy = False
-        for defense in self.defenses:
-            if noisy and defense.effect is Effect.SCALES:
-                return True
-            noisy = noisy or defense.sigma > 0
-        return False
+        clips = [k for k, each in enumerate(self.defenses) if each.effect is Effect.SCALES]
+        return any(each.sigma for each in self.defenses[: max(clips, default=0)])
 
     @property
     def is_cross_entropy(self) -> bool:

@@ -1,6 +1,8 @@
 """Defences take a gradient and give one: noise of the size that was asked for, in order."""
 
 import math
+import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -301,3 +303,29 @@ def test_what_is_not_finite_stays_so(defense):
     """A client whose training diverged sends no zeros in its place."""
     g = {"weight": torch.tensor([math.nan, 1.0, 2.0, 3.0])}
     assert defense(g)["weight"].isnan().any()
+
+
+@pytest.mark.parametrize(
+    "defense",
+    [
+        defenses.noise(1e-3),
+        defenses.clip(max_norm=1.0),
+        defenses.top_k(0.1),
+        defenses.quantized(8),
+        defenses.sign(),
+        defenses.unknown(),
+    ],
+    ids=lambda defense: defense.name,
+)
+def test_pickle_gives_the_same_defense(defense):
+    protocol = Protocol(defenses=(defense,))
+    assert pickle.loads(pickle.dumps(protocol)) == protocol
+
+
+def test_changed_copy_of_a_defense_is_not_pickled_as_the_first():
+    with pytest.raises((AttributeError, pickle.PicklingError)):
+        pickle.dumps(replace(defenses.noise(1e-3), name="another"))
+
+
+def test_numbers_by_name_or_place_make_the_same_defense():
+    assert defenses.noise(sigma=0.1) == defenses.noise(0.1)

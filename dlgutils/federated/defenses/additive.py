@@ -7,17 +7,17 @@ weight of all they measure against all they know of photographs (`matching.weigh
 """
 
 import math
-from functools import cache
 
 import torch
 from torch import Generator
 
 from dlgutils.federated.defenses.checks import check_size, require_generator
+from dlgutils.federated.defenses.remembered import remembered
 from dlgutils.protocol import Defense, Effect
 from dlgutils.types import Tensors
 
 
-@cache
+@remembered
 def noise(sigma: float) -> Defense:
     """The defence that adds N(0, σ²) to every number of a gradient.
 
@@ -37,7 +37,7 @@ def noise(sigma: float) -> Defense:
 
 
 # The difference of two exponential variables of mean one has Laplace's distribution, of variance 2.
-@cache
+@remembered
 def laplace(scale: float) -> Defense:
     """The defence that adds Laplacian noise, of density exp(−|x| / scale) / (2 scale).
 

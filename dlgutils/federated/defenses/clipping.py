@@ -1,19 +1,19 @@
 """A bound on the length of an update."""
 
 import math
-from functools import cache
 from numbers import Real
 
 import torch
 from torch import Generator, Tensor
 
+from dlgutils.federated.defenses.remembered import remembered
 from dlgutils.protocol import Defense, Effect
 from dlgutils.types import Tensors
 
 
 # The square root has no derivative at zero, so the length is bounded from below first. Squares of
 # float16 leave its range, and are taken in float32.
-@cache
+@remembered
 def clip(max_norm: float) -> Defense:
     """The defence that makes an update shorter if it is longer than `max_norm`: g · min(1, C/‖g‖).
 

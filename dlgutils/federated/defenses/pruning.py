@@ -6,19 +6,19 @@ else, and as long as there are more numbers than pixels that is not much.
 """
 
 import math
-from functools import cache
 
 import torch
 from torch import Generator, Tensor
 
 from dlgutils.federated.defenses.checks import check_share, require_generator
+from dlgutils.federated.defenses.remembered import remembered
 from dlgutils.protocol import Defense, Effect
 from dlgutils.types import Tensors
 
 _ROUNDING = 1e-6  # of a count
 
 
-@cache
+@remembered
 def top_k(share: float) -> Defense:
     """The defence that keeps the largest numbers of each tensor, by their size.
 
@@ -45,7 +45,7 @@ def top_k(share: float) -> Defense:
     return Defense(f"largest {share:.4g} kept", apply, imitate, Effect.REMOVES)
 
 
-@cache
+@remembered
 def prune_random(share: float) -> Defense:
     """The defence that keeps each number with the probability `share`, and makes others zero.
 

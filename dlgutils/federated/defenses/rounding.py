@@ -4,11 +4,10 @@ What was sent says in which interval each number lay. The attacker who knows it 
 gradient lies in all intervals as right, and others by how far they are outside.
 """
 
-from functools import cache
-
 import torch
 from torch import Generator, Tensor
 
+from dlgutils.federated.defenses.remembered import remembered
 from dlgutils.protocol import Defense, Effect
 from dlgutils.types import Tensors
 
@@ -19,7 +18,7 @@ _HALF_SUBNORMAL = 2.0**-25  # the largest of small numbers
 _LARGEST_HALF = 65504
 
 
-@cache
+@remembered
 def quantized(bits: int) -> Defense:
     """The defence that rounds to whole multiples of a step, of which there are 2ᵇ − 1.
 
@@ -49,7 +48,7 @@ def quantized(bits: int) -> Defense:
     return Defense(f"{bits} bits", apply, imitate, Effect.ROUNDS)
 
 
-@cache
+@remembered
 def half_precision() -> Defense:
     """The defence, or economy, that sends float16: 11 binary digits, and nothing below 6·10⁻⁸.
 
@@ -78,7 +77,7 @@ def half_precision() -> Defense:
 
 # In units of its root mean square, so that a guess cannot win by having a short gradient. Of each
 # tensor, since the lower layers' gradients are shorter, and signs know no length.
-@cache
+@remembered
 def sign() -> Defense:
     """The defence, or economy, that sends −1, 0 or 1 for each number: its sign.
 
