@@ -1,16 +1,62 @@
 """What is public about a round: what a client does with its images before it sends anything."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from functools import partial
 from numbers import Real
 
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """A loss: (outputs of the model, targets), both images first, -> a scalar."""
+
+
+class Effect(Enum):
+    """What a defence leaves of a gradient: a reading says which of these it can read through."""
+
+    UNKNOWN = "it is changed in a way that is not known"
+    ADDS = "every number has noise"
+    SCALES = "all numbers are multiplied by the same one"
+    REMOVES = "some numbers are zero"
+    SHORTENS = "numbers have fewer digits"
+    ROUNDS = "numbers are whole multiples of a step"
+    SIGNS = "only the signs of the numbers are left"
+
+
+def _as_made(made: Mapping[str, Tensor], _: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    return made
+
+
+@dataclass(frozen=True)
+class Defense:
+    """What a client does to its gradient before it leaves, and what its attacker makes of that.
+
+    Gradients are tensors by name. `imitate` takes one that the attacker made of a guess and the one
+    that was sent, and moves the first to the nearest gradient that would have been sent as the
+    second: it returns what was sent, to the last bit, if the guess may be right, and is
+    differentiable in what was made.
+    """
+
+    name: str  # such as "noise, σ = 0.001"
+    apply: Callable[[Mapping[str, Tensor], Generator | None], Mapping[str, Tensor]]
+    # (gradient, generator on the CPU) -> a gradient of the same names and shapes
+    imitate: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Mapping[str, Tensor]] = _as_made
+    effect: Effect = Effect.UNKNOWN
+    sigma: float = 0.0  # the standard deviation of what it adds to every number
+    bound: float = math.inf  # the greatest length, √Σg², of what leaves it
+
+    def __call__(
+        self, gradient: Mapping[str, Tensor], generator: Generator | None = None
+    ) -> Mapping[str, Tensor]:
+        """The gradient as it leaves; generator: on the CPU, for defences that draw."""
+        return self.apply(gradient, generator)
+
+    def __deepcopy__(self, _: dict) -> "Defense":
+        """Itself: nothing in it changes."""
+        return self
 
 
 def probabilities(unknowns: Tensor) -> Tensor:
@@ -25,7 +71,8 @@ class Protocol:
     The client takes `steps` steps of SGD, each on the next `batch_size` of its images, from the
     first image again after the last. It sends scale · (weights before − after) / (lr · steps):
     after one step, the gradient times `scale`. E passes over n images in batches of b are
-    E·⌈n/b⌉ steps. The default is one step on all images at once: the gradient.
+    E·⌈n/b⌉ steps. The default is one step on all images at once: the gradient. Before it leaves,
+    it passes the `defenses` one after the other.
     """
 
     loss: Loss = cross_entropy  # of the model's outputs and the targets
@@ -38,7 +85,8 @@ class Protocol:
     scale: float | None = 1.0  # None: unknown
     sent: tuple[str, ...] | None = None  # names of the tensors that leave; None: all trained ones
     soft_targets: bool = False  # probabilities instead of class ids, as mixup makes them
-    exact: bool = True  # False: changed on its way, by noise, pruning or another defence
+    example_norm: float | None = None  # to which each image's gradient is clipped before the mean
+    defenses: tuple[Defense, ...] = ()  # what the scaled update passes before it leaves, in order
     as_targets: Callable[[Tensor], Tensor] = probabilities  # of an attacker's free unknowns
 
     def __post_init__(self) -> None:
@@ -63,6 +111,15 @@ class Protocol:
                 f"sent has the names of the tensors that leave, got {self.sent!r}; pass a tuple "
                 "such as ('fc.weight', 'fc.bias'), or None for all"
             )
+        norm = 1.0 if self.example_norm is None else self.example_norm
+        if not (isinstance(norm, Real) and 0 < norm < math.inf):
+            raise ValueError(f"example_norm is a positive number, or None, got {norm!r}")
+        known = isinstance(self.defenses, tuple)
+        if not known or not all(isinstance(defense, Defense) for defense in self.defenses):
+            raise ValueError(
+                f"defenses are a tuple of defences, got {self.defenses!r}; make them with "
+                "federated.defenses, as in (defenses.clip(1.0), defenses.noise(0.001))"
+            )
 
     def passes(self, images: int) -> list[list[range]]:
         """The steps, grouped by passes: which of `images` images, by their place in the pass."""
@@ -76,6 +133,16 @@ class Protocol:
         """How many images all steps see together, each as often as it is seen."""
         steps = [step for one_pass in self.passes(images) for step in one_pass]
         return sum(len(step) for step in steps)
+
+    @property
+    def exact(self) -> bool:
+        """Whether the update leaves as it was computed."""
+        return not self.defenses
+
+    @property
+    def sigma(self) -> float:
+        """The standard deviation of what all defences together add to every number."""
+        return math.hypot(*(defense.sigma for defense in self.defenses))
 
     @property
     def is_cross_entropy(self) -> bool:

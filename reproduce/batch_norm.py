@@ -28,7 +28,7 @@ from dlgutils.models.batch_norm import BatchStatistics
 from dlgutils.models.modules import recorded_calls
 from dlgutils.types import Comparison, Guess, Protocol, Shared, Tensors
 from reproduce.fedavg_attackers import interval, scores
-from reproduce.inputs import all_images
+from reproduce.inputs import all_images, told
 from reproduce.tables import COMMITTED
 from reproduce.trained_networks import held_out
 
@@ -104,8 +104,7 @@ def attack_of(
     """
     attack = attacks.idlg
     if len(secrets[0].y) > 1:
-        labels = {id(s.like): secret.y for s, secret in zip(rounds, secrets, strict=True)}
-        attack = replace(attack, infer=lambda _, shared: Guess(y=labels[id(shared.like)]))
+        attack = told(attack, rounds, [Guess(y=secret.y) for secret in secrets])
     if attacker != "statistics sent":
         return attack
     sent = {id(s.like): tensors for s, tensors in zip(rounds, statistics, strict=True)}

@@ -23,7 +23,7 @@ import dlgutils as du
 from dlgutils import attacks, federated, metrics, models
 from dlgutils.analytic import masks, separation
 from dlgutils.types import Guess
-from reproduce.inputs import all_images
+from reproduce.inputs import all_images, told
 from reproduce.tables import COMMITTED, write_table
 
 COLUMNS = (
@@ -67,12 +67,8 @@ def certain_reading(model: nn.Module, shared: du.Shared) -> masks.Reading:
 
 def with_labels_given(rounds: Sequence[federated.Round]) -> du.Attack:
     """iDLG by an attacker who knows the labels and takes the network to be in eval mode."""
-    labels = {id(one.shared.like): one.secret.y for one in rounds}
-
-    def infer(_: nn.Module, shared: du.Shared) -> Guess:
-        return Guess(y=labels[id(shared.like)])
-
-    return replace(attacks.idlg, infer=infer)
+    labels = [Guess(y=one.secret.y) for one in rounds]
+    return told(attacks.idlg, [one.shared for one in rounds], labels)
 
 
 def labels_and_masks(model: nn.Module, shared: du.Shared) -> Guess:

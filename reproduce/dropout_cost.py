@@ -12,7 +12,7 @@ interrupted run goes on.
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import joblib
 import pandas as pd
@@ -21,7 +21,8 @@ from torch import Generator, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from dlgutils import Batch, data, metrics, models, sweeps
+from dlgutils import Batch, models, sweeps
+from reproduce.early_stopping import split, train_until_done
 from reproduce.tables import COMMITTED, print_table
 
 RATES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
@@ -33,14 +34,6 @@ PATIENCE = 80  # epochs
 MOST_EPOCHS = 2000
 FOLDER = Path("_build/dropout_cost")
 TABLE = COMMITTED / "dropout_cost.csv"
-
-
-class Split(NamedTuple):
-    """Photographs to learn from, to stop by, and to report on."""
-
-    training: Batch
-    validation: Batch
-    test: Batch
 
 
 def trial(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -55,27 +48,9 @@ def train(rate: float, seed: int) -> dict[str, Any]:
     The accuracies are shares in [0, 1], without dropout, and those of that epoch.
     """
     generator = Generator().manual_seed(seed)
-    split = split_fruits(generator)
+    parts = split("fruits", (TRAINING, VALIDATION, TEST), generator)
     model = models.init_default(models.lenet(classes=14, dropout=rate), generator)
-    best = {"best_epoch": 0, "validation": accuracy(model, split.validation)}
-    best["test"] = accuracy(model, split.test)
-    epoch = 0
-    for epoch, _ in enumerate(epochs(model, split.training, generator), 1):
-        reached = accuracy(model, split.validation)
-        if reached > best["validation"]:
-            test = accuracy(model, split.test)
-            best = {"best_epoch": epoch, "validation": reached, "test": test}
-        if epoch >= best["best_epoch"] + PATIENCE:
-            break
-    return {"epochs": epoch, **best}
-
-
-def split_fruits(generator: Generator) -> Split:
-    """The photographs in a random order, cut in three."""
-    fruits = data.fruits()
-    order = torch.randperm(len(fruits.x), generator=generator)
-    parts = order.split((TRAINING, VALIDATION, TEST))
-    return Split(*[Batch(fruits.x[part], fruits.y[part]) for part in parts])
+    return train_until_done(model, parts, epochs(model, parts.training, generator), PATIENCE)
 
 
 def epochs(model: nn.Module, batch: Batch, generator: Generator) -> Iterator[None]:
@@ -89,13 +64,6 @@ def epochs(model: nn.Module, batch: Batch, generator: Generator) -> Iterator[Non
             cross_entropy(logits, batch.y[part]).backward()
             adam.step()
         yield
-
-
-def accuracy(model: nn.Module, batch: Batch) -> float:
-    """The share of photographs that the model, without dropout, classifies correctly."""
-    with torch.no_grad():
-        found = model(batch.x).argmax(1)
-    return round(metrics.label_accuracy(found[None], batch.y).item(), 4)
 
 
 def summary(table: pd.DataFrame) -> Iterator[list[Any]]:

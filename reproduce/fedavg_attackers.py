@@ -12,6 +12,7 @@ from dlgutils.analytic import labels
 from dlgutils.federated import consistency
 from dlgutils.matching.layer_inputs import linear_inputs
 from dlgutils.types import Comparison, Guess, Shared, Tensors
+from reproduce.inputs import told
 from reproduce.trained import RECOGNISABLE, RECOVERED
 
 ATTACKERS = ["simulates", "one gradient", "features"]
@@ -38,8 +39,7 @@ def reconstruct(
         rounds = [replace(shared, protocol=plain) for shared in rounds]
     attack = attack_of(attacker)
     if len(secrets[0].y) > 1:
-        given = {id(s.like): secret.y for s, secret in zip(rounds, secrets, strict=True)}
-        attack = replace(attack, infer=lambda _, shared: Guess(y=given[id(shared.like)]))
+        attack = told(attack, rounds, [Guess(y=secret.y) for secret in secrets])
     places = [k for k, shared in enumerate(rounds) if is_accepted(model, shared)]
     found: list[du.Batch | None] = [None] * len(rounds)
     if places:

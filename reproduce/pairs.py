@@ -22,7 +22,7 @@ from dlgutils.analytic import separation
 from dlgutils.types import Guess
 from reproduce.batches import feature_distance
 from reproduce.fixed_point import condition, draw_labels, honest_round, unmix
-from reproduce.inputs import INITIALISERS, all_images
+from reproduce.inputs import INITIALISERS, all_images, told
 from reproduce.tables import COMMITTED
 
 STEPS = 300  # evaluations
@@ -69,8 +69,8 @@ def reconstruct(
     """
     model, shared = rounds[0].model, [one.shared for one in rounds]
     if all(attack.prior is None for attack in each):
-        guesses = {id(s.like): a.infer(model, s) for s, a in zip(shared, each, strict=True)}
-        together = replace(attacks.idlg, infer=lambda _, one: guesses[id(one.like)])
+        guesses = [a.infer(model, s) for s, a in zip(shared, each, strict=True)]
+        together = told(attacks.idlg, shared, guesses)
         return du.invert(model, shared, together, seeds=seeds, steps=STEPS).x
     found = []
     for one, attack, seed in zip(rounds, each, seeds, strict=True):

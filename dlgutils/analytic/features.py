@@ -30,7 +30,7 @@ from dlgutils.analytic.linear_system import Estimate, Solved, solve
 from dlgutils.analytic.masks import Reading
 from dlgutils.federated import checks
 from dlgutils.federated.alignment import align
-from dlgutils.federated.consistency import require_gradient
+from dlgutils.federated.readable import require_gradient
 from dlgutils.types import Shared, Tensors
 
 

@@ -19,7 +19,7 @@ from dlgutils import models
 from dlgutils.analytic import labels, rank_one
 from dlgutils.federated import checks
 from dlgutils.federated.alignment import align
-from dlgutils.federated.consistency import require_gradient
+from dlgutils.federated.readable import NOISE, require_gradient
 from dlgutils.models.modules import observe
 from dlgutils.types import Shared, Tensors
 
@@ -33,7 +33,7 @@ class Reading(NamedTuple):
     masks: Tensors  # {name: (batch, features)}, entries 0 or 1/(1 − p); layers with p = 0 have none
 
 
-def read(model: nn.Module, shared: Shared, *, noise: float = 0.0) -> Reading:
+def read(model: nn.Module, shared: Shared, *, noise: float | None = None) -> Reading:
     """Label, features and dropout masks of one image, read off its gradient: batch 1.
 
     The masks are those of all `models.Dropout` layers with p > 0, each from the zero columns of the
@@ -42,18 +42,20 @@ def read(model: nn.Module, shared: Shared, *, noise: float = 0.0) -> Reading:
     to rounding. Its δ is ∂loss/∂b; without a bias, the direction of δ is known, and its length is
     found from softmax(W u) − onehot(y) = δ.
 
-    noise: the standard deviation of Gaussian noise in every number of the gradient; 0 for one that
-    is as it was computed. A unit below six standard errors of the noise counts as dropped.
+    noise: the standard deviation of Gaussian noise in every number of the gradient; None: what the
+    round's protocol says, 0 for one that is as it was computed. A unit below six standard errors of
+    the noise counts as dropped.
 
     Raises ValueError for several images, for a gradient that cannot be that of one image (noise
     that was not announced, another loss, another model), for dropout whose output no linear layer
-    gets, since its mask leaves no zero columns, and for a noise that is negative or not finite.
+    gets, since its mask leaves no zero columns, for a noise that is negative or not finite, and for
+    defences other than noise, clipping and half precision.
     """
     check_noise(noise)
     model, (shared,) = align(model, shared)
     checks.check(model, shared)
-    shared = require_gradient(model, shared)
-    return read_unchecked(model, shared, noise)
+    shared = require_gradient(model, shared, NOISE)
+    return read_unchecked(model, shared, shared.protocol.sigma if noise is None else noise)
 
 
 def read_unchecked(model: nn.Module, shared: Shared, noise: float) -> Reading:
@@ -91,9 +93,9 @@ def units_kept(kept: Tensor, layer: models.Dropout) -> Tensor:
     return kept.view(len(kept), shape.numel(), -1).any(2).view(-1, *shape)
 
 
-def check_noise(noise: float) -> None:
-    """Raises ValueError unless `noise` is a standard deviation: not negative, and finite."""
-    if not 0 <= noise < math.inf:
+def check_noise(noise: float | None) -> None:
+    """Raises ValueError unless `noise` is a standard deviation: not negative, finite; or None."""
+    if noise is not None and not 0 <= noise < math.inf:
         raise ValueError(
             f"noise is a standard deviation, got {noise}; 0 for a gradient as it was computed"
         )

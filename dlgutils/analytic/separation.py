@@ -42,7 +42,7 @@ from dlgutils.analytic.mixing_solution import Found
 from dlgutils.analytic.sparse_rows import RowSpace, row_space
 from dlgutils.federated import checks
 from dlgutils.federated.alignment import align
-from dlgutils.federated.consistency import require_gradient
+from dlgutils.federated.readable import require_gradient
 from dlgutils.types import Shared
 
 _TOLD_APART = 0.01  # the largest error bar of features, relative to their length

@@ -51,6 +51,26 @@ def is_noisy(g: Tensor, rank: int) -> bool:
     return bool(unbalanced > UNBALANCED * singular_values(g)[rank:].norm())
 
 
+# [∂loss/∂W, ∂loss/∂b] = c δ [u, 1]ᵀ + noise. The nearest matrix of rank one gives the direction of
+# [u, 1], whose last entry is one, and with it c δ by least squares; u implies δ, and so c.
+def scale_under_noise(g: Tensor, g_bias: Tensor, weight: Tensor, bias: Tensor) -> float:
+    """The factor by which the noisy gradient of one image was multiplied.
+
+    Args:
+        g: the gradient of the classifier's weight, (classes, features).
+        g_bias: that of its bias, (classes,).
+        weight: (classes, features).
+        bias: (classes,).
+    """
+    joined = torch.cat([g, g_bias[:, None]], 1).double()
+    _, _, right = torch.linalg.svd(joined, full_matrices=False)
+    inputs = right[0] / right[0, -1]
+    delta = joined @ inputs / inputs.square().sum()
+    z = weight.double() @ inputs[:-1] + bias.double()
+    scale, _ = scale_of(delta, z, tolerance=1.0)
+    return scale
+
+
 def returns_logits_of(model: nn.Module, weight: str, x_shape: tuple[int, ...]) -> bool:
     """Whether what the model returns is what leaves the linear layer with this weight."""
     like = next(model.parameters())  # of zeros, all that follows may be zero too

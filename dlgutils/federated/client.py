@@ -1,6 +1,7 @@
 """The honest client: a batch, some steps of training, and what leaves the device."""
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
@@ -8,10 +9,11 @@ from torch import Generator, Tensor, nn
 
 from dlgutils import models
 from dlgutils.federated.checks import check_batch, check_model
+from dlgutils.federated.defenses import defend
 from dlgutils.federated.inputs import check_arrays
 from dlgutils.federated.local_training import PLAIN, trained_names, update
 from dlgutils.federated.mask_checks import check_masks
-from dlgutils.protocol import Protocol, takes_class_ids
+from dlgutils.protocol import Defense, Protocol, takes_class_ids
 from dlgutils.types import Batch, Guess, Shared, Tensors
 
 
@@ -22,6 +24,7 @@ def share(
     *,
     masks: Tensors | None = None,
     protocol: Protocol = PLAIN,
+    defenses: Iterable[Defense] = (),
 ) -> Shared:
     """One honest round: the model's weights, and the client's update, one gradient by default.
 
@@ -30,12 +33,15 @@ def share(
             batch, which must agree.
         batch: the client's images in [0, 1] and its labels, or other targets of the loss.
         generator: on the CPU; draws one mask per image and visit for every dropout layer with
-            p > 0, then the orders in which a shuffling client visits its images.
+            p > 0, then the orders in which a shuffling client visits its images, then what its
+            defences draw.
         masks: `{name: (visits, *features)}` instead, for a caller who drew and keeps them, as in
             `masks = models.draw_masks(model, len(batch.x), generator)`; a missing one is all ones.
             A client that sees every image once has one visit per image.
         protocol: how the client trains, and what of it leaves the device. Where the targets of
             cross-entropy are probabilities, the round's protocol says so.
+        defenses: what the update passes before it leaves, after those of the protocol, such as
+            `[defenses.clip(1.0), defenses.noise(0.001)]`; the round's protocol has them all.
 
     Raises ValueError for images outside [0, 1] or of a shape or dtype that the model does not take,
     targets that the loss does not take, dropout or shuffling without a generator, a generator
@@ -52,10 +58,11 @@ def share(
         protocol = replace(protocol, soft_targets=True)
     protocol = _with_own_names(model, protocol)
     sent = _names_sent(model, protocol)
+    defenses = (*protocol.defenses, *defenses)
     visits = protocol.visits(len(batch.x))
     if masks is None:
         masks = models.draw_masks(model, visits, generator)
-    elif generator is not None and not protocol.shuffle:
+    elif generator is not None and not (protocol.shuffle or defenses):
         raise ValueError(
             "masks are either given or drawn from a generator, but both came; "
             "pass share(model, batch, generator) or share(model, batch, masks=masks)"
@@ -73,7 +80,8 @@ def share(
             "operations of PyTorch only, without .numpy() or .data"
         ) from error
     gradient = {name: _scaled(made[name], protocol.scale) for name in sent}
-    return Shared(weights, gradient, tuple(batch.x.shape), protocol)
+    protocol = replace(protocol, defenses=())
+    return defend(Shared(weights, gradient, tuple(batch.x.shape), protocol), defenses, generator)
 
 
 def from_weights(

@@ -29,42 +29,23 @@ def settle(model: nn.Module, shared: Shared) -> Shared:
     """The round as if its client had sent the update itself: without scale and, of one step, decay.
 
     Its `checked` is a sentence on what was checked. A round that has one is returned as it is.
-    An unknown scale is read off where one image came by itself through plain cross-entropy, with
-    the gradients of a last linear layer and its bias; otherwise it stays unknown.
+    Where defences changed the update, scale and decay stay, since they came first. An unknown
+    scale is read off where one image came by itself through plain cross-entropy, with the gradients
+    of a last linear layer and its bias; otherwise it stays unknown.
 
     Raises ValueError for an update that is not what its protocol says: of another scale, of more
     images, of more steps, or with another weight decay. Noise is no reason, nor is what cannot be
-    checked. A defence that removes features from the gradient looks like several steps:
-    `Protocol(exact=False)` says so.
+    checked. A defence that removes features from the gradient looks like several steps: a defence
+    in the protocol says so.
     """
     if shared.checked:
         return shared
-    plain = without_scale_and_decay(shared)
+    plain = without_scale_and_decay(shared) if shared.protocol.exact else shared
     refuse_undeclared_decay(model, plain, shared.protocol)
     reason = _why_not_checked(model, plain)
     if reason:
         return _settled(plain, f"not checked against its protocol: {reason}")
     return _checked_batch(plain) if shared.x_shape[0] > 1 else _checked_image(plain)
-
-
-def require_gradient(model: nn.Module, shared: Shared) -> Shared:
-    """The settled round, for what reads a gradient of plain cross-entropy after one step.
-
-    Raises ValueError if the protocol says otherwise, and as `settle` does.
-    """
-    protocol = shared.protocol
-    if not protocol.is_cross_entropy:
-        raise ValueError(
-            "this reading is for cross-entropy of class ids, without class weights or smoothing, "
-            "and the loss or the targets of this round are others; optimise image and targets "
-            "with attacks.dlg"
-        )
-    if protocol.steps > 1:
-        raise ValueError(
-            f"this reading is for the gradient of one step, the client of this round took "
-            f"{protocol.steps}; attack it with attacks.idlg, which recomputes them"
-        )
-    return settle(model, shared)
 
 
 def _settled(shared: Shared, checked: str) -> Shared:
@@ -91,8 +72,11 @@ def without_scale_and_decay(shared: Shared) -> Shared:
 def _why_not_checked(model: nn.Module, shared: Shared) -> str:
     """Why the classifier of this round cannot be checked; "" if it can."""
     protocol = shared.protocol
-    if not protocol.exact:
-        return "it was changed on its way"
+    if protocol.defenses:
+        names = ", ".join(defense.name for defense in protocol.defenses)
+        return f"it was changed on its way ({names})"
+    if protocol.example_norm:
+        return "each image's gradient was clipped"
     if protocol.steps > 1:
         return f"{protocol.steps} local steps add up"
     if protocol.weight_decay:
@@ -151,7 +135,8 @@ def _checked_misfit(shared: Shared, delta: Tensor, residual: float) -> Shared:
         "its length away from softmax − onehot of its features, and sums to zero, so it is not "
         "noise. Say what it is: Shared(..., protocol=Protocol(steps=5, lr=0.1)) after several "
         "steps; Protocol(loss=...) with smoothed labels; Protocol(soft_targets=True); "
-        "Protocol(exact=False) if a defence, such as pruning of features, changed it on its way"
+        "Protocol(defenses=(...,)) if defences, such as pruning of features, changed it on its "
+        "way, (federated.defenses.unknown(),) for one that is not known"
     )
 
 

@@ -1,6 +1,7 @@
 """One honest round from a generator: what experiments repeat for many images, weights and masks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 from torch import Generator, nn
@@ -8,7 +9,7 @@ from torch import Generator, nn
 from dlgutils import models
 from dlgutils.federated.client import share
 from dlgutils.federated.local_training import PLAIN
-from dlgutils.protocol import Protocol
+from dlgutils.protocol import Defense, Protocol
 from dlgutils.types import Batch, Shared, Tensors
 
 
@@ -28,21 +29,25 @@ def honest(
     *,
     init: Callable[[nn.Module, Generator], nn.Module] | None = models.init_default,
     protocol: Protocol = PLAIN,
+    defenses: Iterable[Defense] = (),
 ) -> Round:
     """One honest round: weights, one mask per image and dropout layer, one shared gradient.
 
     Args:
         model: the network; with fresh weights, the round uses a copy.
         secret: the client's images and labels, of the model's dtype and device.
-        generator: on the CPU; draws the weights first, then the masks.
+        generator: on the CPU; draws the weights first, then the masks, then what defences draw.
         init: how the weights are drawn, such as `models.init_uniform`; None: the model's own are
             kept.
         protocol: how the client trains, and what it sends.
+        defenses: what the update passes before it leaves, after those of the protocol.
 
     Raises ValueError as `share` does.
     """
     model = model if init is None else init(model, generator)
     masks = models.draw_masks(model, protocol.visits(len(secret.x)), generator)
-    orders = generator if protocol.shuffle else None
-    shared = share(model, secret, orders, masks=masks, protocol=protocol)
+    defenses = (*protocol.defenses, *defenses)
+    drawn = generator if protocol.shuffle or defenses else None
+    protocol = replace(protocol, defenses=())
+    shared = share(model, secret, drawn, masks=masks, protocol=protocol, defenses=defenses)
     return Round(model, secret, shared, masks)

@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Generator, Tensor, nn
 from torch.func import vmap
 
 from dlgutils import federated
+from dlgutils.federated.defenses import imitate
+from dlgutils.federated.defenses.pruning import zero_where_zero
 from dlgutils.federated.local_training import PLAIN
 from dlgutils.matching import objectives
 from dlgutils.matching.flat import flatten, flatten_guess, stack, unflatten_guess
@@ -76,23 +79,42 @@ def objective(
         known: what was inferred and drawn.
         weights: of one round, as in `Shared`.
         target: what of that round is compared: its gradient, unless the attack says otherwise.
-        protocol: of that round. If its scale is unknown, the one that fits best is taken.
+        protocol: of that round. If its scale is unknown, the one that fits best is taken. What its
+            defences do to the gradient is repeated (`defenses.imitate`), unless the attack compares
+            something else.
     """
     decoded = decode_guess(model, attack, guess, known, protocol=protocol)
     compare = attack.compare or gradients
     whole = compare.of_guess(weights, model, decoded, protocol)
     part = {name: whole[name] for name in target}
-    if protocol.scale is None:
-        part = _best_multiple(part, target)
+    if protocol.scale is None or compare is gradients:
+        part = _scaled(part, target, protocol)
+    if compare is gradients:
+        part = imitate(protocol.defenses, part, target)
+    elif protocol.defenses:
+        part, target = _without_unknown(part, target)
     loss = attack.distance(part, target)
     return loss if attack.prior is None else loss + attack.prior(decoded)
 
 
-def _best_multiple(part: Tensors, target: Tensors) -> Tensors:
-    """The multiple of what was recomputed that is nearest to the target."""
-    product = sum((part[name] * target[name]).sum() for name in target)
-    scale = product / objectives.squared_norm(part)
+# What defences made zero says nothing of the scale.
+def _scaled(part: Tensors, target: Tensors, protocol: Protocol) -> Tensors:
+    """What was recomputed as the client scaled it; if unknown, its multiple next to the target."""
+    scale = protocol.scale
+    if scale == 1:
+        return part
+    if scale is None:
+        product = sum((part[name] * target[name]).sum() for name in target)
+        seen = zero_where_zero(part, target) if protocol.defenses else part
+        scale = product / objectives.squared_norm(seen)
     return {name: scale * tensor for name, tensor in part.items()}
+
+
+def _without_unknown(part: Tensors, target: Tensors) -> tuple[Tensors, Tensors]:
+    """Both with zeros where defences left nothing of the target, which is NaN there."""
+    known = {name: ~tensor.isnan() for name, tensor in target.items()}
+    part = {name: torch.where(known[name], tensor, 0) for name, tensor in part.items()}
+    return part, {name: tensor.nan_to_num(0) for name, tensor in target.items()}
 
 
 class Given(NamedTuple):

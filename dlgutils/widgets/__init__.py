@@ -6,6 +6,7 @@ from dlgutils.widgets.deltas import Deltas, deltas
 from dlgutils.widgets.film import Film, film
 from dlgutils.widgets.lab import Lab, lab
 from dlgutils.widgets.question import Question, question
+from dlgutils.widgets.tradeoff import Tradeoff, tradeoff
 from dlgutils.widgets.unmixing import Unmixing, unmixing
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Film",
     "Lab",
     "Question",
+    "Tradeoff",
     "Unmixing",
     "blank_columns",
     "bowl",
@@ -22,5 +24,6 @@ __all__ = [
     "film",
     "lab",
     "question",
+    "tradeoff",
     "unmixing",
 ]

@@ -11,6 +11,7 @@ from torch import nn
 from dlgutils import Batch, Protocol, Shared, models, share
 from dlgutils.analytic import labels
 from dlgutils.federated import honest
+from tests.helpers.rounds import with_noise
 
 RULES = [labels.by_sign, labels.by_row_sum]
 SHAPE = (1, 4, 4)
@@ -181,6 +182,14 @@ def test_by_row_sum_needs_a_linear_layer(seeded):
     with pytest.raises(ValueError, match=r"no linear classifier among \['0\.weight', '0\.bias'\]"):
         labels.by_row_sum(shared)
     assert labels.by_sign(shared).tolist() == [3]
+
+
+@given(st.integers(0, 2**31), st.sampled_from([2, 3, 5]), st.sampled_from([nn.Sigmoid, nn.ReLU]))
+def test_most_likely_is_the_label_without_and_with_noise(seed, classes, activation):
+    y = seed % classes
+    shared = shared_by(seed, y, activation, classes=classes)
+    assert labels.most_likely(shared).equal(torch.tensor([y]))
+    assert labels.most_likely(with_noise(shared, 1e-4, seed=seed)).equal(torch.tensor([y]))
 
 
 def test_by_sign_finds_the_label_of_a_saturated_network():

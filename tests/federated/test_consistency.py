@@ -12,8 +12,9 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from dlgutils import Protocol, attacks, invert, models, share
 from dlgutils.federated import consistency
-from dlgutils.federated.consistency import require_gradient, settle
-from dlgutils.federated.defenses import defend, noise
+from dlgutils.federated.consistency import settle
+from dlgutils.federated.defenses import defend, noise, unknown
+from dlgutils.federated.readable import require_gradient
 from dlgutils.types import Batch
 
 X = torch.rand(4, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -188,9 +189,9 @@ def test_settle_wants_a_word_of_features_that_were_removed(seeded):
     shared = share(network(), ONE)
     kept = (torch.rand(20, generator=seeded(0)) > 0.5).double()
     pruned = {**shared.gradient, "fc.weight": shared.gradient["fc.weight"] * kept}
-    with pytest.raises(ValueError, match=r"Protocol\(exact=False\) if a defence"):
+    with pytest.raises(ValueError, match=r"Protocol\(defenses=\(\.\.\.,\)\) if defences"):
         settle(network(), replace(shared, gradient=pruned))
-    told = replace(shared, gradient=pruned, protocol=Protocol(exact=False))
+    told = replace(shared, gradient=pruned, protocol=Protocol(defenses=(unknown(),)))
     assert "changed on its way" in settle(network(), told).checked
 
 

@@ -2,9 +2,7 @@
 
 import pandas as pd
 import pytest
-import torch
 
-from dlgutils import data
 from reproduce import dropout_cost
 
 
@@ -15,13 +13,6 @@ def few_photographs(monkeypatch):
     monkeypatch.setattr(dropout_cost, "VALIDATION", 10)
     monkeypatch.setattr(dropout_cost, "TEST", 1363)
     monkeypatch.setattr(dropout_cost, "PATIENCE", 2)
-
-
-def test_split_fruits_puts_every_photograph_into_one_part():
-    split = dropout_cost.split_fruits(torch.Generator().manual_seed(0))
-    assert [len(part.x) for part in split] == [800, 200, 393]
-    together = torch.cat([part.x for part in split]).sum((1, 2, 3)).sort().values
-    assert together.equal(data.fruits().x.sum((1, 2, 3)).sort().values)
 
 
 def test_train_ends_when_validation_has_not_improved_for_its_patience(few_photographs):

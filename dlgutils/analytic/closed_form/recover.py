@@ -33,11 +33,11 @@ from dlgutils.analytic.closed_form.pooled import invert_pooled
 from dlgutils.analytic.closed_form.records import Layer, Measured, Message, Solution, Step
 from dlgutils.federated import checks
 from dlgutils.federated.alignment import align
-from dlgutils.federated.consistency import require_gradient
+from dlgutils.federated.readable import NOISE, require_gradient
 from dlgutils.types import Shared, Tensors
 
 
-def recover(model: nn.Module, shared: Shared, *, noise: float = 0.0) -> Solution:
+def recover(model: nn.Module, shared: Shared, *, noise: float | None = None) -> Solution:
     """The image, label and masks of one round by linear algebra in float64: a `Solution`.
 
     Look at `residual` and `determined` before the image. A residual far above rounding or noise
@@ -52,20 +52,22 @@ def recover(model: nn.Module, shared: Shared, *, noise: float = 0.0) -> Solution
     Softplus, ReLU), and `Dropout` before linear layers, that ends with the classifier. Layers may
     lack a bias. `nn.AvgPool2d` may come after a convolution, or after its Sigmoid, Tanh, ELU or
     Softplus; it costs several solutions instead of one.
-    noise: the standard deviation of noise in every number of the gradient. Rounding is always taken
-    into account.
+    noise: the standard deviation of noise in every number of the gradient; None: what the round's
+    protocol says. Rounding is always taken into account.
 
     It ends at `nn.MaxPool2d`, at the average of ReLUs, and at batches, whose images share one sum
     of gradients: `attacks.features` takes these.
 
     Raises ValueError for several images, for a partial update, for a gradient of another model,
     with noise that was not announced, or zero for a whole linear layer, for a model that is not
-    such a chain, and for a noise that is negative or not finite.
+    such a chain, for a noise that is negative or not finite, and for defences other than noise,
+    clipping and half precision.
     """
     masks.check_noise(noise)
     model, (shared,) = align(model, shared)
     checks.check(model, shared)
-    shared = require_gradient(model, shared)
+    shared = require_gradient(model, shared, NOISE)
+    noise = shared.protocol.sigma if noise is None else noise
     shared.require(*shared.weights)
     reading = masks.read_unchecked(model, shared, noise)
     model = in_float64(model, shared)
