@@ -128,9 +128,10 @@ def _from_row_sums(shared: Shared) -> Tensor:
 def _only_negative(what: str, delta: Tensor, shared: Shared) -> Tensor:
     """Where δ is negative, (1,), if it is a δ of one image; `what` names it in an error.
 
-    If the scale of the round is unknown, it may have reversed all signs.
+    A negative scale reversed all signs, and so may one that is unknown.
     """
-    if shared.protocol.scale is None and _is_reversed(delta):
+    scale = shared.protocol.scale
+    if _is_reversed(delta) if scale is None else scale < 0:
         delta = -delta
     negative = int((delta < 0).sum())
     if negative != 1:
