@@ -1,12 +1,13 @@
 """The classifier as the first layer of a descent: it is read, and the reading is checked."""
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from dlgutils.analytic import labels, mixing_solution, rank_one, separation
+from dlgutils.analytic import labels, mixing_solution, mixing_system, rank_one, separation
 from dlgutils.analytic.classifier import classifier_of, join_bias
 from dlgutils.analytic.fast_ica import WORK_EPS
 from dlgutils.analytic.linear_chain import Link
@@ -20,6 +21,7 @@ class Layer(NamedTuple):
 
     solved: Solved
     delta: Estimate
+    factor: float = math.nan  # by which the loss multiplies δ, of a classifier
 
 
 def read_classifier(model: nn.Module, shared: Shared) -> Reading:
@@ -66,7 +68,7 @@ def _unread_traces(shared: Shared, reading: Reading) -> int:
     if images == shared.x_shape[0]:
         return 0
     eps = torch.finfo(shared.precision).eps
-    traces = mixing_solution.count_traces(classifier_of(shared), max(eps, WORK_EPS))
+    traces = mixing_system.count_traces(classifier_of(shared), max(eps, WORK_EPS))
     return max(0, traces - images)
 
 
@@ -119,7 +121,8 @@ def check_reading(shared: Shared, link: Link, reading: Reading) -> Layer:
             f"it is left over, where rounding explains {solved.explained:.0e}: noise, or a reading "
             "of another round"
         )
-    return Layer(inputs._replace(residual=solved.residual), known)
+    factor = float(scale) / batch
+    return Layer(inputs._replace(residual=solved.residual), known, factor)
 
 
 # dp_k = p_k (dz_k − Σ_j p_j dz_j), so an image of which the network is sure has small errors.

@@ -52,6 +52,7 @@ class Features(NamedTuple):
     masks: Tensors  # {name: (batch, features)} of the dropout layers before these linear layers
     layers: tuple[LinearInput, ...]  # from the classifier down
     reason: str  # why linear layers below the last of them were not read; "" if there are none
+    factor: float  # by which the loss multiplies δ: one over the batch where it is a mean
 
 
 def read(model: nn.Module, shared: Shared, reading: Reading | None = None) -> Features:
@@ -85,7 +86,7 @@ def read(model: nn.Module, shared: Shared, reading: Reading | None = None) -> Fe
     reading = reading or read_classifier(model, shared)
     top = check_reading(shared, links[0], reading)
     masks, layers, reason = _descend(model, shared, links, reading, top)
-    return Features(reading.y, reading.delta, masks, layers, reason or ended)
+    return Features(reading.y, reading.delta, masks, layers, reason or ended, top.factor)
 
 
 def split(model: nn.Module, shared: Shared, reading: Reading | None = None) -> list[Shared]:
@@ -103,12 +104,11 @@ def split(model: nn.Module, shared: Shared, reading: Reading | None = None) -> l
             f"{mixing[0]} normalises by the whole batch; attack the batch as it is, not its images"
         )
     found = read(model, shared, reading)
-    factor = 1 if shared.protocol.sums else shared.x_shape[0]
     rounds = []
     for image in range(len(found.y)):
         gradient = {}
         for layer in found.layers:
-            delta = factor * layer.delta[image]
+            delta = layer.delta[image] / found.factor
             alone = {"weight": delta[:, None] * layer.inputs[image], "bias": delta}
             names = {f"{layer.name}.{kind}": g for kind, g in alone.items()}
             gradient.update({name: g for name, g in names.items() if name in shared.weights})

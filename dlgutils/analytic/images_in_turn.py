@@ -15,11 +15,12 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from dlgutils.analytic import label_counts, mixing, single_images
+from dlgutils.analytic import label_counts, labels, mixing, single_images
 from dlgutils.analytic.classifier import Classifier
 from dlgutils.analytic.mixing import System
-from dlgutils.analytic.mixing_search import descents, search_together
-from dlgutils.analytic.mixing_solution import Found, near, polish, row_scale_of, system_of
+from dlgutils.analytic.mixing_search import affordable, descents, search_together
+from dlgutils.analytic.mixing_solution import Found, near, polish
+from dlgutils.analytic.mixing_system import row_scale_of, system_of
 
 _FIRST_ATTEMPTS = 2  # at all images together
 _ATTEMPTS = 6  # at those that are left where nothing is determined alone
@@ -36,6 +37,7 @@ class _Node(NamedTuple):
     together: bool  # whether the others are to be sought together
     inputs: Tensor  # (n, features + 1)
     y: Tensor  # (n,)
+    factor: float  # by which the loss multiplies δ, as far as it is known
 
 
 class Mixture(NamedTuple):
@@ -43,7 +45,6 @@ class Mixture(NamedTuple):
 
     classifier: Classifier
     images: int
-    factor: float
     y: Tensor | None
     eps: float
     system: System  # of all images
@@ -51,15 +52,17 @@ class Mixture(NamedTuple):
     def _without(self, node: _Node) -> "Mixture":
         """The rest of the batch, in equations of the same weights."""
         missing = self.images - len(node.y)
-        rest = subtract(self.classifier, node.inputs, node.y, self.factor)
-        y = None if self.y is None else _without(self.y, node.y)
-        system = system_of(rest, missing, self.factor, self.system.scale / self.factor)
-        return Mixture(rest, missing, self.factor, y, self.eps, system)
+        rest = subtract(self.classifier, node.inputs, node.y, node.factor)
+        y = None if self.y is None else labels.without(self.y, node.y)
+        row_scale = self.system.scale / self.system.factor
+        known = self.system.factor_known
+        system = system_of(rest, missing, node.factor, row_scale, known=known)
+        return Mixture(rest, missing, y, self.eps, system)
 
     @property
     def delta_sum(self) -> Tensor | None:
-        """Δ summed over the images; None without a bias."""
-        return self.classifier.delta_sum(self.factor)
+        """Δ summed over the images, if the factor is that of the system; None without a bias."""
+        return self.classifier.delta_sum(self.system.factor)
 
 
 def search(
@@ -77,26 +80,20 @@ def search(
         eps: the relative error of the gradient.
     """
     system = system_of(classifier, images, factor, row_scale_of(classifier, eps))
-    batch = Mixture(classifier, images, factor, y, eps, system)
-    found = search_together(system, batch.delta_sum, y, eps, attempts=_FIRST_ATTEMPTS)
+    batch = Mixture(classifier, images, y, eps, system)
+    attempts = affordable(images, _FIRST_ATTEMPTS)
+    found = search_together(system, batch.delta_sum, y, eps, attempts=attempts)
     if found.certain:
         return found
     again = search_in_turn(batch)
     return again if again is not None and again.misfit < found.misfit else found
 
 
-def possible(delta_sum: Tensor | None, images: int, slack: float = 0.0) -> bool:
-    """Whether so many images can have this sum of δ, (classes,), to `slack` images of a class."""
-    if delta_sum is None:
-        return True
-    return int(label_counts.lower_bounds(delta_sum + slack).sum()) <= images
-
-
 def search_in_turn(batch: Mixture) -> Found | None:
     """The batch, images that are determined alone first; None if nothing was found."""
     generator = Generator().manual_seed(0)
     none = torch.empty(0, dtype=torch.int64)
-    root = _Node((0, 0), False, batch.classifier.gradient[:0], none)
+    root = _Node((0, 0), False, batch.classifier.gradient[:0], none, batch.system.factor)
     heap, best = [(root.turns, 0, root)], None
     numbers = itertools.count(-1, -1)  # downwards: of equal turns the newest goes first
     for _ in range(_NODES):
@@ -139,12 +136,16 @@ def _children(batch: Mixture, node: _Node, generator: Generator) -> list[_Node]:
     if found == batch.images:
         return []
     rest = batch._without(node) if found else batch
-    sets = single_images.find(rest.system, _classes_of(rest), generator)
+    classes = _classes_of(rest)
+    if not found and not batch.system.factor_known and batch.classifier.has_bias:
+        classes = label_counts.of_either_sign(batch.classifier.gradient[:, -1], batch.images)
+    sets = single_images.find(rest.system, classes, generator)
     children = []
-    for k, (v, y) in enumerate(sets):
-        inputs = torch.cat([node.inputs, v @ rest.system.basis])
+    for k, images in enumerate(sets):
+        inputs = torch.cat([node.inputs, images.v @ rest.system.basis])
         turns = (node.turns[0] + k, found) if k else node.turns
-        children.append(_Node(turns, False, inputs, torch.cat([node.y, y])))
+        y = torch.cat([node.y, images.y])
+        children.append(_Node(turns, False, inputs, y, images.factor))
     if sets and found:
         turns = (node.turns[0] + 1, found)
         children.append(node._replace(turns=turns, together=True))
@@ -153,25 +154,29 @@ def _children(batch: Mixture, node: _Node, generator: Generator) -> list[_Node]:
 
 def _completed(batch: Mixture, node: _Node) -> Found | None:
     """The batch with the images of a node, the others sought together; None if it cannot be."""
+    if not len(node.y) and not batch.system.factor_known:
+        return None
     if len(node.y) == batch.images:
-        return near(batch.classifier, node.inputs, node.y, batch.factor, batch.eps)
+        factor = node.factor if batch.system.factor_known else None
+        return near(batch.classifier, node.inputs, node.y, factor, batch.eps)
     rest = batch._without(node)
-    if not possible(rest.delta_sum, rest.images, _SLACK):
+    if not label_counts.possible(rest.delta_sum, rest.images, _SLACK):
         return None
     delta_sum = rest.delta_sum
     if delta_sum is not None:
         delta_sum = delta_sum.where(delta_sum.abs() > _SLACK, 0)
-    attempts = _ATTEMPTS_BESIDE if node.together else _ATTEMPTS
+    attempts = affordable(rest.images, _ATTEMPTS_BESIDE if node.together else _ATTEMPTS)
     chunks = descents(rest.system, delta_sum, rest.y, keep=_TRIED_AT_ONCE)
+    system = batch.system.multiplied(node.factor / batch.system.factor)
     best = None
     for m, onehot in itertools.islice(chunks, attempts):
         others = m @ rest.system.basis
         known = node.inputs.expand(len(others), -1, -1)
-        labels = mixing.labels_as_onehot(node.y, onehot.shape[2]).expand(len(others), -1, -1)
-        m = torch.cat([known, others], 1) @ batch.system.basis.T
-        onehot = torch.cat([labels, onehot], 1)
-        point = mixing.descend(batch.system, m, onehot)
-        found = polish(batch.system, *mixing.prune(point, onehot, 1), batch.eps)
+        of_known = mixing.labels_as_onehot(node.y, onehot.shape[2])
+        m = torch.cat([known, others], 1) @ system.basis.T
+        onehot = torch.cat([of_known.expand(len(others), -1, -1), onehot], 1)
+        point = mixing.descend(system, m, onehot)
+        found = polish(system, *mixing.prune(point, onehot, 1), batch.eps)
         if best is None or found.misfit < best.misfit:
             best = found
         if best.certain:
@@ -188,12 +193,3 @@ def _classes_of(batch: Mixture) -> Tensor:
         return every
     least = label_counts.lower_bounds(batch.delta_sum + _SLACK)
     return least.nonzero()[:, 0] if int(least.sum()) == batch.images else every
-
-
-def _without(y: Tensor, found: Tensor) -> Tensor:
-    """The labels y less those that were found, each once."""
-    left = y.tolist()
-    for label in found.tolist():
-        if label in left:
-            left.remove(label)
-    return torch.tensor(left, dtype=torch.int64, device=y.device)

@@ -29,6 +29,24 @@ def lower_bounds(delta_sum: Tensor) -> Tensor:
     return least.clamp(min=0).long()
 
 
+def possible(delta_sum: Tensor | None, images: int, slack: float = 0.0) -> bool:
+    """Whether so many images can have this sum of δ, (classes,), to `slack` images of a class."""
+    if delta_sum is None:
+        return True
+    return int(lower_bounds(delta_sum + slack).sum()) <= images
+
+
+def of_either_sign(bias_gradient: Tensor, images: int) -> Tensor:
+    """Classes that images have, where δ was multiplied by an unknown number of unknown sign.
+
+    The sum of δ is negative only at classes that are there, so there are at most as many of those
+    as images. Where that holds of either sign, both count. bias_gradient: (classes,).
+    """
+    signs = [bias_gradient < 0, bias_gradient > 0]
+    few = [sign for sign in signs if int(sign.sum()) <= images]
+    return torch.stack(few or signs).any(0).nonzero()[:, 0]
+
+
 def of_untrained(delta_sum: Tensor, bias: Tensor, batch: int) -> Tensor:
     """The counts, (classes,), int64, if all images have the probabilities softmax(bias).
 

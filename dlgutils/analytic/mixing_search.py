@@ -16,6 +16,7 @@ from dlgutils.analytic.mixing_solution import Found, polish
 
 _MOST_STARTS = 128  # at once
 _MEMORY = 4e6  # entries of all normal matrices at once
+_WORK = 3e8  # of all chunks of a search, in multiplications of one step: some seconds of one core
 _FIRST_STEPS = 15  # of every start; a quarter of them go on
 
 
@@ -59,13 +60,22 @@ def descents(
         yield mixing.prune(point, onehot, keep)
 
 
+def affordable(images: int, attempts: int) -> int:
+    """So many chunks of starts, or as many as take some seconds where there are many images."""
+    work = _starts_at_once(images) * images**6  # of solving the normal equations
+    return max(1, min(attempts, int(_WORK / work)))
+
+
+def _starts_at_once(images: int) -> int:
+    return min(max(int(_MEMORY / images**4), 2), _MOST_STARTS)
+
+
 def _starts(
     system: System, delta_sum: Tensor | None, y: Tensor | None
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Starts and the labels that they assume, chunk after chunk, without end."""
     classes = len(system.bias)
-    n = int(_MEMORY / system.images**4)
-    n = min(max(n, 2), _MOST_STARTS)
+    n = _starts_at_once(system.images)
     generator = Generator().manual_seed(0)
     while True:
         labels = _draw_labels(system, delta_sum, n, generator) if y is None else y.expand(n, -1)

@@ -14,6 +14,7 @@ the covariance (Jᵀ σ⁻² J)⁻¹, and R, whose directions of small singular 
 adds ε ‖m_i / S‖.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -22,12 +23,12 @@ from torch import Tensor
 from dlgutils.analytic import mixing
 from dlgutils.analytic.classifier import Classifier
 from dlgutils.analytic.mixing import Point, System
+from dlgutils.analytic.mixing_system import row_scale_of, system_of
 
 _POLISHES = 3  # each with the weights of the one before
 _CERTIFIED = 2.0  # root mean square of the residuals, in units of their errors
 _SAFETY = 12.0  # of the error bars
 MISSING = 10.0  # how much wider error bars are where images are missing
-_TRACE = 4.0  # singular values of noise, in units of the relative error, are below this
 _UNKNOWN = 1e-14  # of the eigenvalues of a normal matrix with ones on its diagonal: rounding
 _SMALLEST = 1e-20  # of what is left of them
 
@@ -41,11 +42,17 @@ class Found(NamedTuple):
     error: Tensor  # (images,): of the inputs, relative to their length
     misfit: float  # root mean square of the residuals, in units of their errors
     factor: float  # by which the loss multiplies δ
+    factor_error: float = 0.0  # its error bar, relative; zero where it was known
 
     @property
     def certain(self) -> bool:
         """Whether the residual is rounding."""
         return self.misfit <= _CERTIFIED
+
+    @property
+    def factor_if_known(self) -> float | None:
+        """The factor, or None where it was found."""
+        return None if self.factor_error else self.factor
 
     def blurred(self) -> "Found":
         """The same with error bars for a batch of which something is missing.
@@ -58,66 +65,24 @@ class Found(NamedTuple):
     def select(self, images: Tensor) -> "Found":
         """Some of the images; (images,) bool."""
         parts = (t[images] for t in (self.inputs, self.y, self.delta, self.error))
-        return Found(*parts, self.misfit, self.factor)
+        return Found(*parts, self.misfit, self.factor, self.factor_error)
 
 
-def row_scale_of(classifier: Classifier, eps: float) -> Tensor:
-    """One over the lengths of the rows of the gradient, (classes,); zero for rows of rounding."""
-    length = classifier.gradient.norm(dim=1)
-    return torch.where(length > eps**2 * length.max(), 1 / length, 0)
-
-
-def count_traces(classifier: Classifier, eps: float) -> int:
-    """How many independent δ the gradient shows beyond rounding.
-
-    Rounding is relative, so the rows are divided by their lengths: an image of which the network is
-    sure has a small δ, but where that lies in rows in which those of the others are small too, it
-    shows.
-    """
-    scaled = row_scale_of(classifier, eps)[:, None] * classifier.gradient
-    return int((torch.linalg.svdvals(scaled) > _TRACE * eps).sum())
-
-
-def system_of(classifier: Classifier, images: int, factor: float, row_scale: Tensor) -> System:
-    """The equations of a round.
-
-    Args:
-        classifier: weights and gradient, in float64.
-        images: how many there are in the gradient: its rank.
-        factor: by which the loss multiplies δ: one over the batch where it is a mean.
-        row_scale: what the rows of the gradient are multiplied by, (classes,).
-    """
-    scaled = row_scale[:, None] * classifier.gradient
-    u, s, v = torch.linalg.svd(scaled, full_matrices=False)
-    basis = v[:images]
-    has_bias = classifier.has_bias
-    features = basis[:, :-1] if has_bias else basis
-    weights = classifier.weights
-    return System(
-        scale=row_scale * factor,
-        factor=factor,
-        basis=basis,
-        singular_values=s[:images],
-        target=u[:, :images] * s[:images],
-        logits=features @ classifier.linear.T,
-        weights=classifier.linear,
-        bias=weights[:, -1] if has_bias else torch.zeros_like(weights[:, -1]),
-        ones=basis[:, -1] if has_bias else None,
-    )
-
-
-def near(classifier: Classifier, inputs: Tensor, y: Tensor, factor: float, eps: float) -> Found:
+def near(
+    classifier: Classifier, inputs: Tensor, y: Tensor, factor: float | None, eps: float
+) -> Found:
     """The batch that fits the gradient best near a guess.
 
     Args:
         classifier: weights and gradient, in float64.
         inputs: the guess, (images, features + 1).
         y: its labels, (images,).
-        factor: by which the loss multiplies δ.
+        factor: by which the loss multiplies δ; None: it is found too.
         eps: the relative error of the gradient.
     """
     row_scale = row_scale_of(classifier, eps)
-    system = system_of(classifier, len(y), factor, row_scale)
+    start = _likeliest_factor(classifier, inputs, y) if factor is None else factor
+    system = system_of(classifier, len(y), start, row_scale, known=factor is not None)
     onehot = mixing.labels_as_onehot(y, len(system.bias))
     m = inputs @ system.basis.T
     return polish(system, m[None], onehot[None], eps)
@@ -137,10 +102,12 @@ def polish(system: System, m: Tensor, onehot: Tensor, eps: float) -> Found:
         point = mixing.evaluate(system, m, onehot)
         weighted = _weighted(system, point)
         point = mixing.descend(weighted, m, onehot)
-        m = point.m
+        m, t = point.m, float(point.t)
+        system, weighted = system.multiplied(t), weighted.multiplied(t)
+        point = point._replace(t=torch.ones_like(point.t))
     count = point.error[0].numel() + point.ones_error.numel()
     misfit = float((point.loss[0] / count).sqrt()) / eps
-    error = _error_bars(weighted, point, eps)
+    error, factor_error = _error_bars(weighted, point, eps)
     difference = system.probabilities(m)[0] - onehot[0]
     return Found(
         inputs=m[0] @ system.basis,
@@ -149,7 +116,16 @@ def polish(system: System, m: Tensor, onehot: Tensor, eps: float) -> Found:
         error=error * max(1.0, misfit),
         misfit=misfit,
         factor=system.factor,
+        factor_error=factor_error * max(1.0, misfit),
     )
+
+
+def _likeliest_factor(classifier: Classifier, inputs: Tensor, y: Tensor) -> float:
+    """The factor with which these inputs and labels give the gradient back best."""
+    difference = (inputs @ classifier.weights.T).softmax(1)
+    difference = difference - mixing.labels_as_onehot(y, difference.shape[1]).to(difference)
+    made = difference.T @ inputs
+    return float((made * classifier.gradient).sum() / made.square().sum())
 
 
 def _weighted(system: System, point: Point) -> System:
@@ -175,8 +151,8 @@ def _sizes_of_logits(system: System, m: Tensor) -> Tensor:
     return (logits.abs() + terms).amax(1, keepdim=True)
 
 
-def _error_bars(system: System, point: Point, eps: float) -> Tensor:
-    """The standard error of each image's inputs, relative to their length, (images,)."""
+def _error_bars(system: System, point: Point, eps: float) -> tuple[Tensor, float]:
+    """Error bars of each image's inputs, (images,), and of the factor, all relative."""
     normal, _ = mixing.normal_equations(system, point)
     images = system.images
     m = point.m[0]
@@ -184,7 +160,9 @@ def _error_bars(system: System, point: Point, eps: float) -> Tensor:
     scaled = size[:, None] * normal[0] * size
     values, vectors = torch.linalg.eigh(scaled)
     inverse = (vectors.square() / (values - _UNKNOWN).clamp(min=_SMALLEST)).sum(1) * size.square()
-    of_mixing = inverse.view(images, images).sum(1)
+    of_mixing = inverse[: images**2].view(images, images).sum(1)
+    of_factor = float(inverse[images**2 :].sum())
     of_basis = (m / system.singular_values).square().sum(1)
     variance = of_mixing + of_basis
-    return _SAFETY * eps * variance.sqrt() / m.norm(dim=1)
+    bar = _SAFETY * eps
+    return bar * variance.sqrt() / m.norm(dim=1), bar * math.sqrt(of_factor)

@@ -4,12 +4,6 @@ from torch import Tensor
 
 from dlgutils.analytic.mixing_solution import Found
 
-UNKNOWN_SCALE = (
-    "; or the client multiplied it: its scale is unknown, and of several images it is not sought, "
-    "so state it, Protocol(scale=...)"
-)
-"""What is added to a reason where the scale of the update is unknown."""
-
 
 def impossible(traces: int, batch: int, classes: int) -> str:
     """The reason if the bias gradient is not that of so many images; as for `no_certificate`."""
@@ -38,6 +32,29 @@ def no_certificate(residual: float, traces: int, batch: int, classes: int) -> st
     return (
         f"no {batch} images were found whose features and labels give this gradient back (the "
         f"nearest leave {residual:.0e} of it): noise, another loss or other weights{crowded}"
+    )
+
+
+def other_scale(scale: float) -> str:
+    """The reason if the images are certain, but only with another scale than the protocol says."""
+    return (
+        f"this gradient is {scale:.4g} times what the features and labels of its images imply: the "
+        f"client multiplied it; say so: Shared(..., protocol=Protocol(scale={scale:.4g})), or "
+        "scale=None to have it found"
+    )
+
+
+def scale_undetermined(traces: int, batch: int) -> str:
+    """The reason if an unknown scale cannot be told; `traces`: independent δ of the gradient."""
+    if traces < batch:
+        return (
+            f"only {traces} of the {batch} δ are independent to rounding, and two images of one δ "
+            "look like one image and twice the scale: of an unknown scale, all images must leave a "
+            "trace; state it, Protocol(scale=...), or ask for fewer images a round"
+        )
+    return (
+        "images and labels give this gradient back, but with almost any scale: it is not "
+        "determined by what was sent; state it, Protocol(scale=...)"
     )
 
 

@@ -7,6 +7,8 @@ is the answer? Batches of which the answer is no certificate, or farther off tha
 allow, are too alike to be told apart, whatever the first order says.
 """
 
+import math
+
 import torch
 from torch import Generator, Tensor
 from torch.nn.functional import linear
@@ -33,15 +35,18 @@ def checked(
         sent: the dtype in which it sends.
     """
     generator = Generator().manual_seed(0)
-    worst = torch.zeros_like(found.error)
+    worst, factor_off = torch.zeros_like(found.error), 0.0
     for _ in range(_ROUNDS):
         truth = _moved(classifier, found, generator).to(like).double()
         gradient = play(classifier, truth, found.y, found.factor, like).to(sent).double()
         one = classifier._replace(gradient=gradient)
-        again = mixing_solution.near(one, found.inputs, found.y, found.factor, eps)
+        again = mixing_solution.near(one, found.inputs, found.y, found.factor_if_known, eps)
         off = (again.inputs - truth).norm(dim=1) / truth.norm(dim=1)
         worst = worst.maximum(off if again.certain else off + torch.inf)
-    return found._replace(error=found.error.where(worst <= _USUAL * found.error, torch.inf))
+        factor_off = max(factor_off, abs(again.factor / found.factor - 1))
+    error = found.error.where(worst <= _USUAL * found.error, torch.inf)
+    held = factor_off <= _USUAL * found.factor_error
+    return found._replace(error=error, factor_error=found.factor_error if held else math.inf)
 
 
 def play(classifier: Classifier, inputs: Tensor, y: Tensor, factor: float, like: Tensor) -> Tensor:

@@ -35,8 +35,8 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from dlgutils import models
-from dlgutils.analytic import labels, mixing_solution, reasons, replay, ways_apart
-from dlgutils.analytic.classifier import Classifier, classifier_of
+from dlgutils.analytic import labels, mixing_system, reasons, replay, ways_apart
+from dlgutils.analytic.classifier import classifier_of
 from dlgutils.analytic.masks import Reading, linear_after, units_kept
 from dlgutils.analytic.mixing_solution import Found
 from dlgutils.analytic.sparse_rows import RowSpace, row_space
@@ -56,6 +56,7 @@ class Separation(NamedTuple):
     residual: float  # ‖G − Δᵀ H‖ / ‖G‖ with Δ recomputed; nan if nothing was found
     reason: str  # why not all images were read; empty if they were
     error: Tensor | None = None  # (n_found,): error bars of the features, relative to their length
+    scale: float = math.nan  # by which the gradient was multiplied beyond its loss, if it was found
 
 
 def separate(model: nn.Module, shared: Shared, *, y: Tensor | None = None) -> Separation:
@@ -73,9 +74,13 @@ def separate(model: nn.Module, shared: Shared, *, y: Tensor | None = None) -> Se
 
     There must be fewer images than classes. Up to half as many as classes most batches come apart,
     without dropout too (`dlgutils/tables/mixing.csv`); beyond that, often only with the help of
-    dropout's zeros. The loss
-    is the mean of the cross-entropy over the batch, or its sum. Masks equal the client's except at
-    units that were zero to rounding anyway. The same input gives the same output.
+    dropout's zeros. The loss is the mean of the cross-entropy over the batch, or its sum; `scale`
+    is what the gradient was multiplied by beyond what its protocol's loss says, so of a sum that
+    was not announced the number of images. Where the protocol leaves the scale open,
+    `Protocol(scale=None)`, it is one more unknown, and found if all images left a trace; where it
+    states another than the true one, nothing is read, and `reason` says which one fits.
+    Masks equal the client's except at units that were zero to rounding anyway. The same input gives
+    the same output.
 
     y: the labels, (batch,), where they are known; otherwise they are found as well. What is found
     beside images without a trace has labels that are among them, or is refused.
@@ -85,57 +90,72 @@ def separate(model: nn.Module, shared: Shared, *, y: Tensor | None = None) -> Se
     """
     model, (shared,) = align(model, shared)
     checks.check(model, shared)
+    stated = shared.protocol.scale or 1.0
     shared = require_gradient(model, shared)
     batch = shared.x_shape[0]
     labels.check_given(shared, y)
     classifier = classifier_of(shared)
     rank, rows = row_space(classifier.gradient, batch, shared.precision)
-    traces = mixing_solution.count_traces(classifier, rows.eps)
+    traces = mixing_system.count_traces(classifier, rows.eps)
     full = batch >= shared.classes and traces >= shared.classes - 1
     if rank > batch or full or (traces < batch and not classifier.has_bias):
         return Separation(None, 0, math.nan, reasons.wrong_rank(rank, batch, shared.classes))
     traces = min(traces, batch)
     rows = rows.first(traces)
     dropped = _dropout_before(model, shared, shared.classifier[0])
+    scale_known = shared.protocol.scale is not None
+    if traces < batch and not scale_known:
+        return Separation(None, 0, math.nan, reasons.scale_undetermined(traces, batch))
     rates = [layer.p for layer in dropped.values() if classifier.has_bias]
-    found = ways_apart.by_zeros(classifier, rows, batch, *rates) if rates else None
-    if found is None or not found.certain:
-        known = y if traces == batch else None  # whose labels they are is not known
-        found = ways_apart.by_delta(classifier, traces, batch, known, rows.eps)
-    scale = "" if shared.protocol.scale else reasons.UNKNOWN_SCALE
+    seen = ways_apart.Seen(classifier, rows, batch, y if traces == batch else None)
+    plain = 1.0 if shared.protocol.sums else 1 / batch
+    found = _find(seen, rates, plain if scale_known else None)
     if found is None:
-        reason = reasons.impossible(traces, batch, shared.classes)
-        return Separation(None, 0, math.nan, reason + scale)
+        return Separation(None, 0, math.nan, reasons.impossible(traces, batch, shared.classes))
+    residual = classifier.residual(found.inputs, found.delta)
+    scale = stated * found.factor / plain
     if not found.certain:
-        residual = classifier.residual(found.inputs, found.delta)
         reason = reasons.no_certificate(residual, traces, batch, shared.classes)
-        return Separation(None, 0, residual, reason + scale)
-    return _of_certain(shared, classifier, found, y, rows, dropped)
+    elif scale_known and found.factor_error:
+        reason = reasons.other_scale(scale)
+    else:
+        return _of_certain(shared, seen, found, y, dropped)._replace(scale=scale)
+    return Separation(None, 0, residual, reason)
+
+
+def _find(seen: ways_apart.Seen, rates: list[float], factor: float | None) -> Found | None:
+    """The images; with another factor than this one only where no certain answer has it."""
+    if factor is None:
+        return ways_apart.find_with_scale(seen, *rates)
+    found = ways_apart.find(seen, factor, *rates)
+    if len(seen.rows.basis) < seen.batch or (found is not None and found.certain):
+        return found
+    return ways_apart.find_other_scale(seen, factor) or found
 
 
 def _of_certain(
     shared: Shared,
-    classifier: Classifier,
+    seen: ways_apart.Seen,
     found: Found,
     y: Tensor | None,
-    rows: RowSpace,
     dropped: dict[str, models.Dropout],
 ) -> Separation:
     """What can be said of a batch that has a certificate: the images that are told apart.
 
     Args:
         shared: the round.
-        classifier: its classifier.
+        seen: its classifier.
         found: the images that left a trace.
         y: the labels of all images, (batch,), if they are known.
-        rows: the row space of the gradient.
         dropped: the dropout before the classifier.
     """
-    batch = shared.x_shape[0]
+    classifier, rows, batch, _ = seen
     residual = classifier.residual(found.inputs, found.delta)
     if y is not None and not labels.are_among(found.y, y):
         return Separation(None, 0, residual, reasons.other_labels(found.y, y))
     found = replay.checked(classifier, found, rows.eps, shared.like, shared.precision)
+    if found.factor_error > _TOLD_APART:
+        return Separation(None, 0, residual, reasons.scale_undetermined(len(found.y), batch))
     if len(found.y) < batch or not (found.error <= _TOLD_APART).all():
         found = found.blurred()
     told_apart = found.error <= _TOLD_APART

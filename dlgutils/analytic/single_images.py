@@ -12,6 +12,10 @@ K − B + 1 for B unknowns. Up to K / 2 images that leaves at least one to spare
 aside, they determine each image whatever the others are, its label included: all labels are tried.
 Two images
 i ≠ j of one batch also have v_i · S⁻¹ Uᵀ δ_j = 0, which tells images from chance.
+
+Where the whole gradient was multiplied by an unknown number, only the third equation knows of it:
+it is left out, which takes one image off the count, and says afterwards by which number. All images
+of a batch must say the same.
 """
 
 from typing import NamedTuple
@@ -24,6 +28,7 @@ from dlgutils.analytic.mixing import System, labels_as_onehot
 from dlgutils.analytic.mixing_starts import of_single_logits
 
 _STARTS = 200  # for each class
+_FEWER_STARTS = 40  # the same where that many equations are to spare
 _FIRST_STEPS = 12  # of every start; a quarter of them go on
 _STEPS = 40  # of these, and as many again of the nearest
 _SELF_WEIGHT = 0.1  # of the third equation, which is steep far away from an image
@@ -35,6 +40,7 @@ _DETERMINED = 0.03  # the largest error of v that may be an image, relative to i
 _SAME = 0.05  # the largest distance, relative to their length, of searches for one image
 _MOST_SETS = 4  # that are returned
 _CONSISTENT = 1e-3  # the largest product that may be zero
+_SAME_FACTOR = 0.01  # the largest relative distance of the factors of two images
 _MOST_HITS = 300  # that are looked at
 
 
@@ -74,8 +80,10 @@ class Frame(NamedTuple):
         along = (change @ direction[..., None]) * direction[:, None]
         of_direction = (change - along) / length[..., None]
         of_self = dual + torch.einsum("nik,kj,nj->ni", change, self.dual, v)
-        residual = [direction @ self.outside, _SELF_WEIGHT * ((dual * v).sum(1) - 1)[:, None]]
-        jacobian = [of_direction @ self.outside, _SELF_WEIGHT * of_self[..., None]]
+        residual, jacobian = [direction @ self.outside], [of_direction @ self.outside]
+        if system.factor_known:
+            residual.append(_SELF_WEIGHT * ((dual * v).sum(1) - 1)[:, None])
+            jacobian.append(_SELF_WEIGHT * of_self[..., None])
         if system.ones is not None:
             residual.append((v @ system.ones - 1)[:, None])
             jacobian.append(system.ones.expand(len(v), -1)[..., None])
@@ -89,23 +97,31 @@ def frame_of(system: System) -> Frame:
     return Frame(system, complete[:, system.images :], u / system.singular_values)
 
 
-def find(system: System, y: Tensor, generator: Generator) -> list[tuple[Tensor, Tensor]]:
+class Images(NamedTuple):
+    """Some images that agree with one another."""
+
+    v: Tensor  # (n, images): what they are made of
+    y: Tensor  # (n,): their labels
+    factor: float  # by which the loss multiplies δ: what was known, or what they say
+
+
+def find(system: System, y: Tensor, generator: Generator) -> list[Images]:
     """Images that these equations determine: sets that agree with one another, the largest first.
 
-    Each set is what its images are made of, (n, images), and their labels, (n,). No two sets are
-    the same; none where nothing is determined, as beyond K / 2 images.
+    No two sets are the same; none where nothing is determined, as beyond K / 2 images.
 
     Args:
         system: the equations.
         y: the classes that are tried.
         generator: on the CPU.
     """
-    spare = len(system.bias) + 1 - 2 * system.images  # equations beyond the unknowns
+    equations = len(system.bias) - system.images + int(system.factor_known)
+    spare = equations - system.images
     if spare < 1:
         return []
     frame = frame_of(system)
     classes = len(system.bias)
-    labels = y.cpu().repeat_interleave(_STARTS)
+    labels = y.cpu().repeat_interleave(_STARTS if spare < _FEWER_STARTS else _FEWER_STARTS)
     onehot = labels_as_onehot(labels, classes).to(system.logits)
     point = frame.at(of_single_logits(system, onehot, generator), onehot)
     point = _descend(frame, point, _FIRST_STEPS)
@@ -114,8 +130,12 @@ def find(system: System, y: Tensor, generator: Generator) -> list[tuple[Tensor, 
     nearest = lowest(point.loss, _MOST_HITS)
     point = _descend(frame, Single(*(t[nearest] for t in point)), _STEPS)
     point = _distinct(_determined(point, spare))
-    sets = _agreements(point.v @ point.dual.T)
-    return [(point.v[k], point.onehot[k].argmax(1)) for k in sets]
+    t = 1 / (point.v * point.dual).sum(1)
+    if system.factor_known:
+        t = torch.ones_like(t)
+    sets = _agreements(point.v @ (t[:, None] * point.dual).T, t)
+    labels = point.onehot.argmax(1)
+    return [Images(point.v[k], labels[k], system.factor * float(t[k[0]])) for k in sets]
 
 
 def _determined(point: Single, spare: int) -> Single:
@@ -158,12 +178,14 @@ def _descend(frame: Frame, point: Single, steps: int) -> Single:
     return point
 
 
-def _agreements(products: Tensor) -> list[Tensor]:
-    """Sets of searches all of whose products are zero, by greedy choice, the largest first.
+def _agreements(products: Tensor, t: Tensor) -> list[Tensor]:
+    """Sets of searches that agree, by greedy choice, the largest first; indices, (k,) each.
 
-    products: v_i · S⁻¹ Uᵀ δ_j, (n, n), the surest search first. Returns indices, (k,) each.
+    products: v_i · S⁻¹ Uᵀ δ_j, (n, n), the surest search first; of images of one batch all are
+    zero. t: (n,), by which each multiplies the factor; of one batch all are the same.
     """
     zero = (products.abs() < _CONSISTENT) & (products.T.abs() < _CONSISTENT)
+    zero &= (t[:, None] - t).abs() < _SAME_FACTOR * t.abs()
     sets = {}
     for first in range(len(zero)):
         free = zero[first].clone()

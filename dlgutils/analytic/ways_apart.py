@@ -1,55 +1,81 @@
 """The two ways in which a batch comes apart: by the zeros of dropout, and by its own δ."""
 
+from typing import NamedTuple
+
 from torch import Tensor
 
-from dlgutils.analytic import images_in_turn, mixing_solution
+from dlgutils.analytic import images_in_turn, label_counts, mixing_solution, unknown_scale
 from dlgutils.analytic.classifier import Classifier
 from dlgutils.analytic.mixing_solution import Found
 from dlgutils.analytic.sparse_rows import RowSpace, find_sparse
 
 
-def by_zeros(classifier: Classifier, rows: RowSpace, batch: int, rate: float) -> Found | None:
+class Seen(NamedTuple):
+    """What the gradient of a classifier shows."""
+
+    classifier: Classifier  # weights and gradient, in float64
+    rows: RowSpace  # of the gradient, as many as images left a trace
+    batch: int  # images that there are
+    y: Tensor | None  # (batch,), the labels; None: they are sought too
+
+
+def find(seen: Seen, factor: float, rate: float | None = None) -> Found | None:
+    """The images by zeros, and if there is no certain answer by their δ; None if there is none.
+
+    Args:
+        seen: the gradient.
+        factor: by which the loss multiplies δ: one over the batch where it is a mean.
+        rate: of the dropout before the classifier; None: there is none.
+    """
+    found = by_zeros(seen, factor, rate) if rate else None
+    if found is not None and found.certain:
+        return found
+    traces = len(seen.rows.basis)
+    if not label_counts.possible(seen.classifier.delta_sum(factor), traces):
+        return None
+    return images_in_turn.search(seen.classifier, traces, factor, seen.y, seen.rows.eps)
+
+
+def find_with_scale(seen: Seen, rate: float | None = None) -> Found | None:
+    """The same where the loss may multiply δ by any number; all images must have left a trace."""
+    found = by_zeros(seen, None, rate) if rate else None
+    if found is not None and found.certain:
+        return found
+    factors = unknown_scale.guesses(seen.classifier, seen.batch)
+    return unknown_scale.search(seen.classifier, seen.batch, factors, seen.y, seen.rows.eps)
+
+
+def find_other_scale(seen: Seen, factor: float) -> Found | None:
+    """The same for a gradient that does not fit the factor which its protocol says, in short.
+
+    A sum instead of a mean, or the other way round, is the likeliest, and all that is tried where
+    no image is determined alone. Returns None unless it is certain.
+    """
+    other = 1.0 if factor < 1 else 1 / seen.batch
+    found = unknown_scale.search(seen.classifier, seen.batch, [other], seen.y, seen.rows.eps)
+    if found is None or not found.certain:
+        return None
+    for plain in (factor, other):
+        again = mixing_solution.near(seen.classifier, found.inputs, found.y, plain, seen.rows.eps)
+        if again.certain:
+            return again
+    return found
+
+
+def by_zeros(seen: Seen, factor: float | None, rate: float) -> Found | None:
     """The images by the zeros of dropout; None if too few have as many as its rate makes.
 
     Args:
-        classifier: weights and gradient, in float64.
-        rows: the row space of the gradient.
-        batch: images that there are; the loss is their mean.
+        seen: the gradient.
+        factor: by which the loss multiplies δ; None: it is found too.
         rate: of the dropout before the classifier.
     """
+    rows = seen.rows
     w = _find_images(rows, rate)
     if len(w) < len(rows.basis):
         return None
-    inputs, y = classifier.read(rows, w)
-    return mixing_solution.near(classifier, inputs, y, 1 / batch, rows.eps)
-
-
-def by_delta(
-    classifier: Classifier, traces: int, batch: int, y: Tensor | None, eps: float
-) -> Found | None:
-    """The images by their δ; the loss is taken as a mean, then as a sum, where that is possible.
-
-    Where some images left no trace it is a mean: two images with one δ look like one and a sum.
-
-    Args:
-        classifier: weights and gradient.
-        traces: images that the gradient shows.
-        batch: images that there are.
-        y: (batch,), the labels; None: they are sought too.
-        eps: the relative error of the gradient.
-
-    Returns None if no labels agree with the gradient.
-    """
-    best = None
-    for factor in (1 / batch, 1.0) if traces == batch else (1 / batch,):
-        if not images_in_turn.possible(classifier.delta_sum(factor), traces):
-            continue
-        found = images_in_turn.search(classifier, traces, factor, y, eps)
-        if best is None or found.misfit < best.misfit:
-            best = found
-        if best.certain:
-            break
-    return best
+    inputs, y = seen.classifier.read(rows, w)
+    return mixing_solution.near(seen.classifier, inputs, y, factor, rows.eps)
 
 
 def _find_images(rows: RowSpace, rate: float) -> Tensor:

@@ -254,6 +254,19 @@ def test_split_makes_the_rounds_that_the_images_would_have_sent():
         assert features.read(model, one).y.equal(batch.y[[k]])
 
 
+def test_split_takes_an_unknown_scale_out():
+    model, batch = network(nn.ReLU(), hidden=(30, 30), classes=9), batch_of(3, classes=9)
+    shared = share(model, batch)
+    gradient = {name: 7 * g for name, g in shared.gradient.items()}
+    unknown = replace(shared, gradient=gradient, protocol=Protocol(scale=None))
+    rounds = features.split(model, unknown)
+    assert len(rounds) == 3
+    for one in rounds:
+        read = features.read(model, one)  # refuses a round of another scale
+        assert read.factor == pytest.approx(1)
+        assert read.y in batch.y
+
+
 def test_read_takes_the_images_beside_one_that_left_no_trace():
     model, shared, batch, hidden = confident_round()
     found = features.read(model, shared)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from dlgutils.analytic import label_counts, mixing, mixing_starts, single_images
 from dlgutils.analytic.classifier import Classifier
-from dlgutils.analytic.mixing_solution import row_scale_of, system_of
+from dlgutils.analytic.mixing_system import row_scale_of, system_of
 
 
 def classifier_of(seed, images, classes, features=20):
@@ -62,7 +62,7 @@ def test_equations_of_single_images_hold_and_have_the_right_derivative(seeded):
 
 def test_single_images_agree_with_one_another(seeded):
     system, m, onehot = system_and_truth(3)
-    v, y = single_images.find(system, torch.arange(7), seeded(0))[0]
+    v, y, _ = single_images.find(system, torch.arange(7), seeded(0))[0]
     distances = torch.cdist(v, m).min(1)
     assert distances.values.max() < 1e-4
     assert len(distances.indices.unique()) == len(v) > 0

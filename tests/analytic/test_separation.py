@@ -1,6 +1,7 @@
 """A batch comes apart, or there is a reason why not: whatever is certified is the truth."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -253,28 +254,62 @@ def test_separate_notices_noise():
     assert reason in separation.reason
 
 
-@pytest.mark.parametrize("scale", [1.01, 0.5, -1.0])
-def test_separate_notices_another_loss(scale):
-    model, shared, *_ = round_of(0, 4, 0.5)
-    other = {name: scale * g for name, g in shared.gradient.items()}
-    separation = separate(model, replace(shared, gradient=other))
+def multiplied(shared, factor, **protocol):
+    gradient = {name: factor * g for name, g in shared.gradient.items()}
+    return replace(shared, gradient=gradient, protocol=Protocol(**protocol))
+
+
+@pytest.mark.parametrize("p", [0.0, 0.5])
+@pytest.mark.parametrize("scale", [1.01, 0.1, -1.0])
+def test_separate_says_by_what_a_gradient_was_multiplied(scale, p):
+    model, shared, *_ = round_of(0, 4, p)
+    separation = separate(model, multiplied(shared, scale))
     assert separation.reading is None
-    no_labels, no_features = "no labels of 4 images agree", "give this gradient back"
-    assert no_labels in separation.reason or no_features in separation.reason
+    assert separation.reason.startswith(f"this gradient is {scale:.4g} times what")
+    assert f"Protocol(scale={scale:.4g})" in separation.reason
+    stated = separate(model, multiplied(shared, 2 * scale, scale=2.0))
+    assert f"Protocol(scale={2 * scale:.4g})" in stated.reason
 
 
-def test_separate_says_that_it_does_not_seek_the_scale_of_several_images():
+@pytest.mark.parametrize("p", [0.0, 0.5])
+@pytest.mark.parametrize("scale", [1.0, 7.0, -1e-3])
+def test_separate_finds_an_unknown_scale(scale, p):
+    model, shared, *truth = round_of(0, 4, p)
+    separation = separate(model, multiplied(shared, scale, scale=None))
+    assert separation.reason == ""
+    assert separation.scale == pytest.approx(scale, rel=1e-5)
+    assert_within_error_bars(separation, truth[1])
+    delta = separation.reading.delta / scale
+    assert_true(separation.reading._replace(delta=delta), *truth)
+
+
+def test_separate_finds_an_unknown_scale_without_bias_too(seeded):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 20, bias=False)).double()
+    model = models.init_default(model, seeded(0))
+    x = torch.rand(3, *SHAPE, generator=seeded(1), dtype=torch.float64)
+    batch = Batch(x, torch.tensor([3, 3, 7]))
+    shared = multiplied(share(model, batch), 5.0, scale=None)
+    separation = separate(model, shared, y=batch.y)
+    assert separation.scale == pytest.approx(5, rel=1e-4)
+    assert separation.reading.y.tolist() in ([3, 3, 7], [3, 7, 3], [7, 3, 3])
+
+
+def test_separate_refuses_an_unknown_scale_where_an_image_came_twice(seeded):
+    model = models.init_default(models.mlp(SHAPE, (64,), 12, activation=nn.ReLU), seeded(0))
+    image = torch.rand(1, *SHAPE, generator=seeded(1))
+    x = torch.cat([image, image])
+    shared = multiplied(share(model, Batch(x, torch.tensor([3, 3]))), 5.0, scale=None)
+    separation = separate(model, shared)
+    assert separation.reading is None
+    assert "look like one image and twice the scale" in separation.reason
+
+
+def test_separate_states_the_scale_of_a_sum_that_was_not_announced():
     model, shared, *_ = round_of(0, 4, 0.0)
-    louder = {name: 7 * g for name, g in shared.gradient.items()}
-    unknown = replace(shared, gradient=louder, protocol=Protocol(scale=None))
-    separation = separate(model, unknown)
-    assert separation.reading is None
-    assert "its scale is unknown, and of several images it is not sought" in separation.reason
-
-
-def test_separate_reads_an_update_of_unknown_scale_that_was_not_multiplied():
-    model, shared, *truth = round_of(0, 4, 0.0)
-    assert_true(separate(model, replace(shared, protocol=Protocol(scale=None))).reading, *truth)
+    assert separate(model, shared).scale == pytest.approx(1)
+    assert separate(model, multiplied(shared, 4)).scale == pytest.approx(4)
+    announced = partial(nn.functional.cross_entropy, reduction="sum")
+    assert separate(model, multiplied(shared, 4, loss=announced)).scale == pytest.approx(1)
 
 
 def test_separate_notices_other_weights():
