@@ -128,10 +128,12 @@ def _from_row_sums(shared: Shared) -> Tensor:
 def _only_negative(what: str, delta: Tensor, shared: Shared) -> Tensor:
     """Where δ is negative, (1,), if it is a δ of one image; `what` names it in an error.
 
-    A negative scale reversed all signs, and so may one that is unknown.
+    A negative scale reversed all signs, and so may one that is unknown; of two classes, nobody
+    could tell.
     """
     scale = shared.protocol.scale
-    if _is_reversed(delta) if scale is None else scale < 0:
+    looks_reversed = int((delta > 0).sum()) == 1 and int((delta < 0).sum()) > 1
+    if looks_reversed if scale is None else scale < 0:
         delta = -delta
     negative = int((delta < 0).sum())
     if negative != 1:
@@ -150,11 +152,6 @@ def _only_negative(what: str, delta: Tensor, shared: Shared) -> Tensor:
             "or optimise the label with attacks.dlg"
         )
     return delta.argmin()[None]
-
-
-def _is_reversed(delta: Tensor) -> bool:
-    """Whether one entry is positive and several are negative: of two classes, neither is known."""
-    return int((delta > 0).sum()) == 1 and int((delta < 0).sum()) > 1
 
 
 def check_given(shared: Shared, y: Tensor | None) -> None:
