@@ -94,7 +94,8 @@ def check_reading(
         shared: the round.
         link: its classifier.
         reading: what entered it.
-        bars: `Separation.error` of the reading, (batch,); None: errors as least squares has them.
+        bars: `Separation.error` of the reading, (batch,), which count where they are tighter; None:
+            it is not from a separation.
 
     Raises ValueError if the reading does not give the gradient back, lacks images that left a
     trace, or is of another loss.
@@ -129,21 +130,28 @@ def check_reading(
             "of another round"
         )
     if bars is not None:
-        inputs = inputs._replace(inputs=_with_bars(inputs, bars, has_bias=has_bias))
+        inputs = inputs._replace(inputs=_with_bars(inputs, bars, eps, has_bias=has_bias))
         error = _error_of_delta(weight, inputs.inputs, p, reading.y, eps) / batch
         known = Estimate(delta, (scale * error).abs())
     return Layer(inputs._replace(residual=solved.residual), known, float(scale) / batch)
 
 
-# Least squares takes δ as known; the separation found it together with the inputs. Its error bars
-# know that, and they held in rounds of known images.
-def _with_bars(solved: Solved, bars: Tensor, *, has_bias: bool) -> Estimate:
-    """The inputs with errors of the size that their error bars from the separation say."""
+# A separation is no more exact than its decompositions, however exact the gradient is.
+def _with_bars(solved: Solved, bars: Tensor, eps: float, *, has_bias: bool) -> Estimate:
+    """The inputs of a separation with the tighter of two errors: of least squares, and its own.
+
+    Args:
+        solved: inputs and errors by least squares.
+        bars: `Separation.error`, (batch,).
+        eps: the relative error of the gradient.
+        has_bias: whether the classifier has one, which is a part of the length then.
+    """
     value, error = solved.inputs
     length = value.norm(dim=1)
     if has_bias:
         bars = bars * torch.hypot(length, torch.ones_like(length)) / length
-    share = torch.where(solved.relative_error > 0, bars / solved.relative_error, 1)
+    coarser = max(1.0, WORK_EPS / eps)
+    share = (bars / solved.relative_error).clamp(max=coarser)
     return Estimate(value, share[:, None] * error)
 
 
