@@ -1,67 +1,33 @@
 """Recipes. An attack is a value; a variant is a changed copy: `replace(idlg, distance=...)`.
 
-The parts come from `matching.starts`, `matching.objectives` and `matching.optimizers`, and from
-what `analytic.labels` and `analytic.masks` read off the gradient; see `types.Attack` for what each
-part must be.
+The parts come from `starts`, `objectives`, `optimizers` and `parts` of `matching`, and from what
+`analytic.labels` and `analytic.masks` read off the gradient; see `types.Attack` for what each must
+be.
 """
 
 from dataclasses import replace
 
-from torch import Generator, Tensor, nn
+from torch import nn
 
-from dlgutils import coordinates, models
+from dlgutils import coordinates
 from dlgutils.analytic import labels, masks
 from dlgutils.analytic.features_of_one import infer_from_features, lowest_features
 from dlgutils.matching import objectives, optimizers, starts
 from dlgutils.matching.layer_inputs import linear_inputs
+from dlgutils.matching.parts import (
+    fresh_masks,
+    label_for_each_mask,
+    scale_masks,
+    smooth,
+    smooth_with_rates,
+    twenty_masks,
+)
 from dlgutils.types import Attack, Comparison, Guess, Shared
 
 
 def infer_label(_: nn.Module, shared: Shared) -> Guess:
-    """The label of one image, read off the gradient by `labels.read`."""
-    return Guess(y=labels.read(shared))
-
-
-def fresh_masks(model: nn.Module, shared: Shared, generator: Generator | None) -> Guess:
-    """Fresh dropout masks, drawn as the client draws its own."""
-    return Guess(masks=models.draw_masks(model, shared.x_shape[0], generator))
-
-
-def twenty_masks(model: nn.Module, shared: Shared, generator: Generator | None) -> Guess:
-    """Twenty fresh dropout masks for one image, drawn as the client draws its own."""
-    return Guess(masks=models.draw_masks(model, 20, generator))
-
-
-def label_for_each_mask(_: nn.Module, guess: Guess) -> Guess:
-    """The guess of one image with its label once for each mask: the loss is the mean over them.
-
-    The image stays alone, since masks of shape (masks, features) take all of them at once.
-    """
-    for mask in guess.masks.values():
-        guess = guess._replace(y=guess.y.expand(len(mask), *guess.y.shape[1:]))
-    return guess
-
-
-def scale_masks(model: nn.Module, guess: Guess) -> Guess:
-    """The guess with its masks, of zeros and ones, times 1/(1 − p), as dropout scales its own.
-
-    A mask that the guess does not have stays all ones.
-    """
-    layers = models.active_dropouts(model)
-    scaled = {}
-    for name, mask in guess.masks.items():
-        scaled[name] = mask * (1 / (1 - layers[name].p)) if name in layers else mask
-    return guess._replace(masks=scaled)
-
-
-def smooth(guess: Guess) -> Tensor:
-    """A prior: the total variation of the images, times 1e-5. A scalar."""
-    return 1e-5 * objectives.total_variation(guess.x)
-
-
-def smooth_with_rates(guess: Guess) -> Tensor:
-    """A prior: `smooth`, and the deviation of each scaled mask's mean from one, times 1e-4."""
-    return smooth(guess) + 1e-4 * sum((mask.mean() - 1).abs() for mask in guess.masks.values())
+    """The label of one image: `labels.read`, or behind defences `labels.most_likely`."""
+    return Guess(y=labels.read(shared) if shared.protocol.exact else labels.most_likely(shared))
 
 
 def reading_masks(attack: Attack) -> Attack:

@@ -10,6 +10,11 @@ from dlgutils.types import Transform
 
 _CORNER = 4  # half waves across the image up to which photographs keep their full amplitude
 _CHROMA = 0.4  # the size of colour differences relative to that of grey
+CONTRAST = 0.36
+"""The variance of a photograph's whitened coordinates, but for the few longest waves.
+
+Theirs is up to a thousand times as large: an attacker who takes this for all guesses too grey.
+"""
 
 
 def _encode(x: Tensor) -> Tensor:
@@ -24,6 +29,46 @@ def _decode(u: Tensor) -> Tensor:
     v = rows.mT @ (u * amplitude) @ columns
     grey = v.mean(-3, keepdim=True)
     return 0.5 + grey + _CHROMA * (v - grey)
+
+
+_QUANTISATION = 1 / 255 / math.sqrt(12)  # the standard deviation of rounding to a byte
+
+
+def measured(images: Tensor) -> Transform:
+    """Coordinates in which images like these are white noise: zero on average, of variance one.
+
+    Cosine waves over pixels and channels, less the mean of the images, each divided by the standard
+    deviation that it has among them, the rounding of pixels to bytes included. So the images are
+    taken as a normal distribution in which no two waves are correlated.
+
+    images: (n, channels, height, width) in [0, 1], two or more; not those that are attacked. Raises
+    ValueError for other shapes.
+    """
+    if images.ndim != 4 or len(images) < 2:
+        raise ValueError(
+            "coordinates are measured on two or more images, (n, channels, height, width), got "
+            f"{tuple(images.shape)}; without any, take coordinates.whitened"
+        )
+    x = images.double()
+    waves = [_cosines(torch.arange(n, dtype=torch.float64, device=x.device)) for n in x.shape[1:]]
+    mean = x.mean(0)
+    size = torch.hypot(_over(waves, x - mean).std(0), torch.tensor(_QUANTISATION).to(x))
+    back = [wave.T for wave in waves]
+
+    def encode(x: Tensor) -> Tensor:
+        return _over(waves, x - mean.to(x)) / size.to(x)
+
+    def decode(u: Tensor) -> Tensor:
+        return mean.to(u) + _over(back, u * size.to(u))
+
+    return Transform("measured", encode, decode)
+
+
+def _over(waves: list[Tensor], x: Tensor) -> Tensor:
+    """These matrices over the channels, rows and columns of images (..., channels, h, w)."""
+    channels, rows, columns = (wave.to(x) for wave in waves)
+    within = rows @ x @ columns.mT
+    return (channels @ within.flatten(-2)).view(within.shape)
 
 
 @cache

@@ -46,6 +46,7 @@ class Defense:
     imitate: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Mapping[str, Tensor]] = _as_made
     effect: Effect = Effect.UNKNOWN
     sigma: float = 0.0  # the standard deviation of what it adds to every number
+    bound: float = math.inf  # the greatest length, √Σg², of what leaves it
 
     def __call__(
         self, gradient: Mapping[str, Tensor], generator: Generator | None = None
@@ -84,6 +85,7 @@ class Protocol:
     scale: float | None = 1.0  # None: unknown
     sent: tuple[str, ...] | None = None  # names of the tensors that leave; None: all trained ones
     soft_targets: bool = False  # probabilities instead of class ids, as mixup makes them
+    example_norm: float | None = None  # to which each image's gradient is clipped before the mean
     defenses: tuple[Defense, ...] = ()  # what the scaled update passes before it leaves, in order
     as_targets: Callable[[Tensor], Tensor] = probabilities  # of an attacker's free unknowns
 
@@ -109,6 +111,9 @@ class Protocol:
                 f"sent has the names of the tensors that leave, got {self.sent!r}; pass a tuple "
                 "such as ('fc.weight', 'fc.bias'), or None for all"
             )
+        norm = 1.0 if self.example_norm is None else self.example_norm
+        if not (isinstance(norm, Real) and 0 < norm < math.inf):
+            raise ValueError(f"example_norm is a positive number, or None, got {norm!r}")
         known = isinstance(self.defenses, tuple)
         if not known or not all(isinstance(defense, Defense) for defense in self.defenses):
             raise ValueError(

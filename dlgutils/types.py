@@ -140,7 +140,8 @@ class Transform(NamedTuple):
 class Comparison(NamedTuple):
     """What of a guess is compared with what of a round: both return tensors by name.
 
-    Those of the round are compared; the guess may have more.
+    Those of the round are compared; the guess may have more. What defences left nothing of is NaN
+    in those of the round, and left out.
     """
 
     of_guess: Callable[[Tensors, nn.Module, Guess, Protocol], Tensors]  # weights first; pure

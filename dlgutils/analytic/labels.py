@@ -17,16 +17,41 @@ import torch
 from torch import Tensor
 
 from dlgutils.federated import checks
+from dlgutils.federated.consistency import without_scale_and_decay
 from dlgutils.types import Shared
+
+_VISIBLE = 3  # standard errors
 
 
 def read(shared: Shared) -> Tensor:
     """The label of one image, (1,), int64: `by_sign`, or `by_row_sum` without a bias's gradient.
 
+    An unknown scale may be negative, if there are three classes or more.
+
     Raises ValueError as they do.
     """
-    _check_one_image(shared)
-    return read_unchecked(shared)
+    return read_unchecked(_one_image(shared))
+
+
+def most_likely(shared: Shared) -> Tensor:
+    """The label of one image whose gradient defences changed, (1,), int64: a guess, without proof.
+
+    The product δ [u, 1]ᵀ nearest to the gradients of weight and bias has a δ in which noise is
+    averaged over the layer; its sign is that of the bias's gradient, or, where noise covers that,
+    the one with the largest negative number. The label is where δ is smallest.
+
+    Raises ValueError for a batch of several images, and if the last layer is not linear.
+    """
+    shared = _one_image(shared)
+    weight, bias = shared.classifier
+    g = shared.gradient[weight].double()
+    sums = shared.gradient[bias].double() if bias else g.sum(1)
+    joined = torch.cat([g, sums[:, None]], 1) if bias else g
+    delta = torch.linalg.svd(joined, full_matrices=False).U[:, 0]
+    along = delta @ sums
+    if along.abs() <= _VISIBLE * shared.protocol.sigma:
+        along = -delta.pow(3).sum()
+    return (delta * along).argmin()[None]
 
 
 def by_sign(shared: Shared) -> Tensor:
@@ -39,8 +64,7 @@ def by_sign(shared: Shared) -> Tensor:
     exactly one negative entry (smoothed labels, another loss, added noise), and one whose entries
     do not sum to zero (noise, or another layer).
     """
-    _check_one_image(shared)
-    return _from_bias(shared)
+    return _from_bias(_one_image(shared))
 
 
 def by_row_sum(shared: Shared) -> Tensor:
@@ -52,12 +76,11 @@ def by_row_sum(shared: Shared) -> Tensor:
     Raises ValueError as `by_sign` does. If the sum of the features is negative, the signs are
     reversed, which raises too when there are more than two classes.
     """
-    _check_one_image(shared)
-    return _from_row_sums(shared)
+    return _from_row_sums(_one_image(shared))
 
 
 def read_unchecked(shared: Shared) -> Tensor:
-    """What `read` returns, for a caller who has checked that the gradient is that of one image.
+    """What `read` returns, for a caller who has settled the round, which is of one image.
 
     Raises ValueError where no label can be read.
     """
@@ -65,7 +88,8 @@ def read_unchecked(shared: Shared) -> Tensor:
     return _from_bias(shared) if bias in shared.gradient else _from_row_sums(shared)
 
 
-def _check_one_image(shared: Shared) -> None:
+def _one_image(shared: Shared) -> Shared:
+    """The round without the scale and decay that its protocol names. It is of one image."""
     batch = shared.x_shape[0]
     if batch != 1:
         raise ValueError(
@@ -73,6 +97,7 @@ def _check_one_image(shared: Shared) -> None:
             "ask the client for one image a round, or optimise the labels with attacks.dlg"
         )
     checks.check_gradient(shared)
+    return without_scale_and_decay(shared)
 
 
 def _from_bias(shared: Shared) -> Tensor:
@@ -84,7 +109,7 @@ def _from_bias(shared: Shared) -> Tensor:
             "use labels.by_row_sum"
         )
     shared.require(bias)
-    return _only_negative(bias, shared.gradient[bias], shared.precision)
+    return _only_negative(bias, shared.gradient[bias], shared)
 
 
 def _from_row_sums(shared: Shared) -> Tensor:
@@ -97,11 +122,16 @@ def _from_row_sums(shared: Shared) -> Tensor:
     weight = matrices[-1]
     shared.require(weight)
     row_sums = shared.gradient[weight].sum(1)
-    return _only_negative(f"the row sums of {weight}", row_sums, shared.precision)
+    return _only_negative(f"the row sums of {weight}", row_sums, shared)
 
 
-def _only_negative(what: str, delta: Tensor, precision: torch.dtype) -> Tensor:
-    """Where δ is negative, (1,), if it is a δ of one image; `what` names it in an error."""
+def _only_negative(what: str, delta: Tensor, shared: Shared) -> Tensor:
+    """Where δ is negative, (1,), if it is a δ of one image; `what` names it in an error.
+
+    If the scale of the round is unknown, it may have reversed all signs.
+    """
+    if shared.protocol.scale is None and _is_reversed(delta):
+        delta = -delta
     negative = int((delta < 0).sum())
     if negative != 1:
         raise ValueError(
@@ -110,7 +140,7 @@ def _only_negative(what: str, delta: Tensor, precision: torch.dtype) -> Tensor:
             "optimise the label with attacks.dlg"
         )
     # softmax near one is rounded to eps, so a small δ sums to as much
-    eps = torch.finfo(precision).eps
+    eps = torch.finfo(shared.precision).eps
     tolerance = eps**0.5 * delta.abs().sum() + 16 * eps
     if delta.sum().abs() > tolerance:
         raise ValueError(
@@ -119,6 +149,11 @@ def _only_negative(what: str, delta: Tensor, precision: torch.dtype) -> Tensor:
             "or optimise the label with attacks.dlg"
         )
     return delta.argmin()[None]
+
+
+def _is_reversed(delta: Tensor) -> bool:
+    """Whether one entry is positive and several are negative: of two classes, neither is known."""
+    return int((delta > 0).sum()) == 1 and int((delta < 0).sum()) > 1
 
 
 def check_given(shared: Shared, y: Tensor | None) -> None:

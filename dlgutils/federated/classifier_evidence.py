@@ -1,8 +1,12 @@
 """What the gradient of a linear layer tells of its client: how many products, how much noise."""
 
+import math
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import one_hot
+
+from dlgutils import models
 
 UNBALANCED = 1e-2
 """Of what is left over: if its columns sum to less, it is not noise."""
@@ -27,9 +31,9 @@ def scale_of(delta: Tensor, z: Tensor, tolerance: float) -> tuple[float, float]:
     return scale, residual
 
 
-def left_over(g: Tensor, rank: int) -> Tensor:
-    """The length of what the nearest matrix of this rank does not contain, a scalar."""
-    return torch.linalg.svdvals(g.double())[rank:].norm()
+def singular_values(g: Tensor) -> Tensor:
+    """Of a gradient, the largest first. Those from the k-th on are what rank k leaves over."""
+    return torch.linalg.svdvals(g.double())
 
 
 def rounding(g: Tensor) -> Tensor:
@@ -44,7 +48,7 @@ def is_noisy(g: Tensor, rank: int) -> bool:
     unbalanced = g.double().sum(0).norm()
     if unbalanced <= rounding(g):
         return False
-    return bool(unbalanced > UNBALANCED * left_over(g, rank))
+    return bool(unbalanced > UNBALANCED * singular_values(g)[rank:].norm())
 
 
 # [∂loss/∂W, ∂loss/∂b] = c δ [u, 1]ᵀ + noise. The nearest matrix of rank one gives the direction of
@@ -65,3 +69,12 @@ def scale_under_noise(g: Tensor, g_bias: Tensor, weight: Tensor, bias: Tensor) -
     z = weight.double() @ inputs[:-1] + bias.double()
     scale, _ = scale_of(delta, z, tolerance=1.0)
     return scale
+
+
+def returns_logits_of(model: nn.Module, weight: str, x_shape: tuple[int, ...]) -> bool:
+    """Whether what the model returns is what leaves the linear layer with this weight."""
+    like = next(model.parameters())  # of zeros, all that follows may be zero too
+    ramp = torch.linspace(0, 1, math.prod(x_shape)).to(like).reshape(x_shape)
+    calls, output = models.observe(model, ramp)
+    outputs = [call.output for call in calls if f"{call.name}.weight" == weight]
+    return any(own.shape == output.shape and own.equal(output) for own in outputs)

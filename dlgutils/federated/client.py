@@ -1,5 +1,6 @@
 """The honest client: a batch, some steps of training, and what leaves the device."""
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -55,6 +56,7 @@ def share(
     check_batch(model, batch, protocol.loss)
     if takes_class_ids(protocol.loss) and batch.y.is_floating_point():
         protocol = replace(protocol, soft_targets=True)
+    protocol = _with_own_names(model, protocol)
     sent = _names_sent(model, protocol)
     defenses = (*protocol.defenses, *defenses)
     visits = protocol.visits(len(batch.x))
@@ -94,7 +96,8 @@ def from_weights(
         x_shape: (batch, channels, height, width) of the client's images.
         protocol: how the client trained.
 
-    Raises ValueError for names that only the client has, and for weights that did not change.
+    Raises ValueError for names that only the client has, and for weights that did not change. Warns
+    of weights in fewer digits than float32: their rounding is large beside the update.
     """
     after = models.renamed(after, before)
     unknown = sorted(after.keys() - before.keys())
@@ -111,7 +114,37 @@ def from_weights(
             "the weights before and after are the same, so the client sent nothing of its images; "
             "was `before` copied before training (tensor.clone())?"
         )
-    return Shared(before, gradient, tuple(x_shape), protocol)
+    sent_as = _narrowest(after)
+    if sent_as is not None:
+        _warn_of_rounding(sent_as, after, moved)
+    return Shared(before, gradient, tuple(x_shape), protocol, sent_as)
+
+
+def _narrowest(tensors: Tensors) -> torch.dtype | None:
+    """The dtype with the fewest digits, if it has fewer than float32."""
+    dtypes = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
+    narrow = [dtype for dtype in dtypes if torch.finfo(dtype).bits < 32]
+    return max(narrow, key=lambda dtype: torch.finfo(dtype).eps, default=None)
+
+
+def _warn_of_rounding(dtype: torch.dtype, after: Tensors, moved: Tensors) -> None:
+    weights = torch.cat([tensor.double().flatten() for tensor in after.values()])
+    steps = torch.cat([tensor.double().flatten() for tensor in moved.values()])
+    rounding = float(torch.finfo(dtype).eps / 4 * weights.norm() / steps.norm())
+    warnings.warn(
+        f"the client's weights came in {dtype}, whose rounding is about {rounding:.0e} of the "
+        "update's length, and what depends on the image is often less than that; ask for the "
+        "update itself, or for weights in float32",
+        stacklevel=3,
+    )
+
+
+def _with_own_names(model: nn.Module, protocol: Protocol) -> Protocol:
+    """The protocol with what is sent under the names of this model, where only prefixes differ."""
+    if protocol.sent is None:
+        return protocol
+    new = models.renaming(protocol.sent, dict(model.named_parameters()))
+    return replace(protocol, sent=tuple(new.values()))
 
 
 def _names_sent(model: nn.Module, protocol: Protocol) -> list[str]:

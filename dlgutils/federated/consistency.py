@@ -7,20 +7,20 @@ that makes the two δ agree. Several images, or several steps, leave a sum of su
 """
 
 import copy
-import math
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from dlgutils import models
 from dlgutils.federated.classifier_evidence import (
     UNBALANCED,
     is_noisy,
-    left_over,
+    returns_logits_of,
     rounding,
     scale_of,
+    singular_values,
 )
+from dlgutils.federated.undeclared_decay import refuse_undeclared_decay
 from dlgutils.types import Shared
 
 
@@ -34,13 +34,14 @@ def settle(model: nn.Module, shared: Shared) -> Shared:
     of a last linear layer and its bias; otherwise it stays unknown.
 
     Raises ValueError for an update that is not what its protocol says: of another scale, of more
-    images, or of more steps. Noise is no reason, nor is what cannot be checked. A defence that
-    removes features from the gradient looks like several steps: a defence in the
-    protocol says so.
+    images, of more steps, or with another weight decay. Noise is no reason, nor is what cannot be
+    checked. A defence that removes features from the gradient looks like several steps: a defence
+    in the protocol says so.
     """
     if shared.checked:
         return shared
     plain = without_scale_and_decay(shared) if shared.protocol.exact else shared
+    refuse_undeclared_decay(model, plain, shared.protocol)
     reason = _why_not_checked(model, plain)
     if reason:
         return _settled(plain, f"not checked against its protocol: {reason}")
@@ -62,7 +63,8 @@ def without_scale_and_decay(shared: Shared) -> Shared:
         return shared
     gradient = {}
     for name, g in shared.gradient.items():
-        gradient[name] = g / protocol.scale - decay * shared.weights[name]
+        g = g / protocol.scale
+        gradient[name] = g - decay * shared.weights[name] if decay else g
     rest = replace(protocol, scale=1.0, weight_decay=protocol.weight_decay - decay)
     return replace(shared, gradient=gradient, protocol=rest)
 
@@ -73,6 +75,8 @@ def _why_not_checked(model: nn.Module, shared: Shared) -> str:
     if protocol.defenses:
         names = ", ".join(defense.name for defense in protocol.defenses)
         return f"it was changed on its way ({names})"
+    if protocol.example_norm:
+        return "each image's gradient was clipped"
     if protocol.steps > 1:
         return f"{protocol.steps} local steps add up"
     if protocol.weight_decay:
@@ -85,21 +89,12 @@ def _why_not_checked(model: nn.Module, shared: Shared) -> str:
         return str(error)
     if bias is None:
         return "the last layer has no bias"
-    if not _returns_logits_of(model, weight, shared.x_shape):
+    if not returns_logits_of(model, weight, shared.x_shape):
         return f"the model does not end with {weight.removesuffix('.weight')}"
     classes, features = shared.gradient[weight].shape
     if min(classes - 1, features) <= shared.x_shape[0]:
         return f"{shared.x_shape[0]} images with {classes} classes leave any gradient of its layer"
     return ""
-
-
-def _returns_logits_of(model: nn.Module, weight: str, x_shape: tuple[int, ...]) -> bool:
-    """Whether what the model returns is what leaves the linear layer with this weight."""
-    like = next(model.parameters())  # of zeros, all that follows may be zero too
-    ramp = torch.linspace(0, 1, math.prod(x_shape)).to(like).reshape(x_shape)
-    calls, output = models.observe(model, ramp)
-    outputs = [call.output for call in calls if f"{call.name}.weight" == weight]
-    return any(own.shape == output.shape and own.equal(output) for own in outputs)
 
 
 def _checked_image(shared: Shared) -> Shared:
@@ -169,9 +164,10 @@ def _checked_batch(shared: Shared) -> Shared:
 
 def _refuse_larger_rank(shared: Shared, g: Tensor, rank: int) -> None:
     """Raises ValueError if the columns are balanced and yet more products were added up."""
-    if left_over(g, rank) <= rounding(g):
+    singular = singular_values(g)
+    if singular[rank:].norm() <= rounding(g):
         return
-    products = int((torch.linalg.svdvals(g.double()) > rounding(g)).sum())
+    products = int((singular > rounding(g)).sum())
     images = "one image" if rank == 1 else f"{rank} images"
     raise ValueError(
         f"no single step on {images} makes this gradient: that of the classifier has rank "

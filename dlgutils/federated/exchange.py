@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from dlgutils import models
 from dlgutils.federated.client import from_weights
 from dlgutils.federated.local_training import PLAIN, trained_names
 from dlgutils.protocol import Protocol
@@ -55,10 +56,11 @@ def _named(arrays: Tensors, model: nn.Module) -> Tensors:
     own = list(model.state_dict())
     if arrays.keys() == {str(k) for k in range(len(own))}:
         return {name: arrays[str(k)] for k, name in enumerate(own)}
+    arrays = models.renamed(arrays, own)
     unknown = sorted(arrays.keys() - set(own))
     if unknown:
         raise ValueError(
             f"arrays of another model: {', '.join(unknown)} are not among {', '.join(own)}; "
-            "clients send model.state_dict(), without prefixes such as module."
+            "clients send model.state_dict()"
         )
     return arrays

@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Sequence
 
 from torch import Tensor, nn
-from torch.func import grad
+from torch.func import grad, vmap
 from torch.nn.functional import cross_entropy
 
+from dlgutils.federated.defenses.clipping import clip
 from dlgutils.federated.mask_checks import check_masks
+from dlgutils.models import mixing_layers
 from dlgutils.models.forward import forward
 from dlgutils.protocol import Loss, Protocol
 from dlgutils.types import Guess, Tensors
@@ -105,7 +107,10 @@ def _step(
     weights: Tensors, model: nn.Module, guess: Guess, protocol: Protocol, velocity: Tensors | None
 ) -> Tensors:
     """What one step of SGD follows: the gradient, decay and momentum added."""
-    slope = gradient(weights, model, *guess, protocol.loss)
+    if protocol.example_norm is None:
+        slope = gradient(weights, model, *guess, protocol.loss)
+    else:
+        slope = _clipped(weights, model, guess, protocol)
     if protocol.weight_decay:
         decay = protocol.weight_decay
         slope = {name: g + decay * weights[name] for name, g in slope.items()}
@@ -113,6 +118,26 @@ def _step(
         momentum = protocol.momentum
         slope = {name: g + momentum * velocity[name] for name, g in slope.items()}
     return slope
+
+
+# The images of a mean over masks are one image with many masks.
+def _clipped(weights: Tensors, model: nn.Module, guess: Guess, protocol: Protocol) -> Tensors:
+    """The mean, or the sum if the loss is one, of each image's gradient, clipped before."""
+    mixing = mixing_layers(model)
+    if mixing:
+        raise ValueError(
+            f"{mixing[0]} normalises by the whole batch, so that no image has a gradient of its "
+            "own to be clipped; use GroupNorm, or a protocol without example_norm"
+        )
+    shorten = clip(protocol.example_norm)
+
+    def alone(x: Tensor, y: Tensor, masks: Tensors) -> Tensors:
+        masks = {name: mask[None] for name, mask in masks.items()}
+        return shorten(gradient(weights, model, x[None], y[None], masks, protocol.loss))
+
+    x = guess.x.expand(len(guess.y), *guess.x.shape[1:])
+    each = vmap(alone)(x, guess.y, dict(guess.masks))
+    return {name: g.sum(0) if protocol.sums else g.mean(0) for name, g in each.items()}
 
 
 def _after(weights: Tensors, moved: Tensors, lr: float) -> Tensors:

@@ -13,7 +13,7 @@ from torch import nn
 
 from dlgutils.federated.classifier_evidence import scale_under_noise
 from dlgutils.federated.consistency import settle, without_scale_and_decay
-from dlgutils.federated.defenses import noise
+from dlgutils.federated.defenses import clip, noise
 from dlgutils.protocol import Effect, Protocol
 from dlgutils.types import Shared
 
@@ -39,7 +39,16 @@ def require_gradient(
     Raises ValueError if the protocol says otherwise, for defences of other effects, and as `settle`
     does.
     """
-    protocol = shared.protocol
+    require_one_step(shared.protocol)
+    if shared.protocol.example_norm:
+        shared = _of_one_example(shared)
+    require_sight(shared.protocol, through)
+    exact = shared.protocol.exact
+    return settle(model, shared) if exact else _seen_through(model, shared)
+
+
+def require_one_step(protocol: Protocol) -> None:
+    """Raises ValueError unless the update is that of one step of plain cross-entropy."""
     if not protocol.is_cross_entropy:
         raise ValueError(
             "this reading is for cross-entropy of class ids, without class weights or smoothing, "
@@ -51,8 +60,18 @@ def require_gradient(
             f"this reading is for the gradient of one step, the client of this round took "
             f"{protocol.steps}; attack it with attacks.idlg, which recomputes them"
         )
-    require_sight(protocol, through)
-    return settle(model, shared) if protocol.exact else _seen_through(model, shared)
+
+
+def _of_one_example(shared: Shared) -> Shared:
+    """The round of one image with its clipping as a defence; of several, ValueError."""
+    protocol, images = shared.protocol, shared.x_shape[0]
+    if images > 1:
+        raise ValueError(
+            f"each of the {images} images' gradients was clipped by a factor of its own, which "
+            "this reading does not know; match the update with attacks.dlg, which clips its guesses"
+        )
+    row = (clip(protocol.example_norm), *protocol.defenses)
+    return replace(shared, protocol=replace(protocol, example_norm=None, defenses=row))
 
 
 def require_sight(protocol: Protocol, through: Collection[Effect]) -> None:

@@ -3,5 +3,6 @@
 from dlgutils.matching.engine import invert
 from dlgutils.matching.problem import decode_guess, objective
 from dlgutils.matching.record import frame_schedule
+from dlgutils.matching.weighing import weighing_noise
 
-__all__ = ["decode_guess", "frame_schedule", "invert", "objective"]
+__all__ = ["decode_guess", "frame_schedule", "invert", "objective", "weighing_noise"]

@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 from dlgutils.federated.alignment import align
 from dlgutils.federated.consistency import settle
 from dlgutils.matching.all_runs import lacks_memory
+from dlgutils.matching.blindness import warn_if_blind
 from dlgutils.matching.descent import Watch, descend
 from dlgutils.matching.inputs import check_rounds, run_seeds
 from dlgutils.matching.problem import Problem
@@ -59,7 +60,7 @@ def invert(
 
     What is attacked is the update that the round's `Protocol` describes. Before that it is checked
     against the protocol as far as the classifier's gradient allows; `Result.checked` says what was
-    checked.
+    checked. A network whose gradient hardly depends on the image is worth a warning.
 
     Ctrl-C, or a watch that returns true, returns what was found so far with `complete=False`.
     Raises ValueError for gradients that are not of this model, not finite or all zero, for updates
@@ -83,6 +84,8 @@ def invert(
     def attack_runs(here: slice) -> Result:
         begin = None if start is None else start[here]
         problem = Problem(model, rounds[here], attack, seeds[here], begin)
+        if not parts:
+            warn_if_blind(problem)
         going_on = all(part.complete for part in parts)
         return descend(problem, steps if going_on else 0, schedule, bar, watch)
 

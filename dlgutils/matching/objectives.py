@@ -3,6 +3,9 @@
 All are scalars, and differentiable in their first argument.
 """
 
+import math
+from collections.abc import Callable
+
 from torch import Tensor
 
 from dlgutils.types import Tensors
@@ -16,6 +19,23 @@ def squared_norm(gradient: Tensors) -> Tensor:
 def squared_error(guess: Tensors, target: Tensors) -> Tensor:
     """‖g′ − g‖², the matching loss of DLG: a scalar ≥ 0 (Zhu, Liu & Han 2019, arXiv:1906.08935)."""
     return squared_norm({name: guess[name] - target[name] for name in target})
+
+
+def gaussian(sigma: float) -> Callable[[Tensors, Tensors], Tensor]:
+    """‖g′ − g‖²/(2σ²): minus the logarithm of the density of Gaussian noise, less a constant.
+
+    sigma: the standard deviation in every number. Raises ValueError unless it is above zero and
+    finite.
+    """
+    if not 0 < sigma < math.inf:
+        raise ValueError(
+            f"sigma is above zero and finite, got {sigma}; without noise, use attacks.idlg"
+        )
+
+    def distance(guess: Tensors, target: Tensors) -> Tensor:
+        return squared_error(guess, target) / (2 * sigma**2)
+
+    return distance
 
 
 def relative_squared_error(guess: Tensors, target: Tensors) -> Tensor:

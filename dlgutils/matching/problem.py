@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Generator, Tensor, nn
 from torch.func import vmap
 
@@ -90,6 +91,8 @@ def objective(
         part = _scaled(part, target, protocol)
     if compare is gradients:
         part = imitate(protocol.defenses, part, target)
+    elif protocol.defenses:
+        part, target = _without_unknown(part, target)
     loss = attack.distance(part, target)
     return loss if attack.prior is None else loss + attack.prior(decoded)
 
@@ -105,6 +108,13 @@ def _scaled(part: Tensors, target: Tensors, protocol: Protocol) -> Tensors:
         seen = zero_where_zero(part, target) if protocol.defenses else part
         scale = product / objectives.squared_norm(seen)
     return {name: scale * tensor for name, tensor in part.items()}
+
+
+def _without_unknown(part: Tensors, target: Tensors) -> tuple[Tensors, Tensors]:
+    """Both with zeros where defences left nothing of the target, which is NaN there."""
+    known = {name: ~tensor.isnan() for name, tensor in target.items()}
+    part = {name: torch.where(known[name], tensor, 0) for name, tensor in part.items()}
+    return part, {name: tensor.nan_to_num(0) for name, tensor in target.items()}
 
 
 class Given(NamedTuple):

@@ -8,7 +8,7 @@ from dlgutils.models.modules import observe, replace_module
 from dlgutils.models.networks import CNN, MLP, LeNet, cnn, lenet, mlp
 from dlgutils.models.normalised import Normalised, normalised
 from dlgutils.models.smooth_relu import SmoothReLU, smooth_relu
-from dlgutils.models.wrappers import renamed, unwrapped
+from dlgutils.models.wrappers import renamed, renaming, unwrapped
 
 __all__ = [
     "CNN",
@@ -33,6 +33,7 @@ __all__ = [
     "normalised",
     "observe",
     "renamed",
+    "renaming",
     "replace_module",
     "smooth_relu",
     "twice_differentiable",

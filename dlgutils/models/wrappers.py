@@ -1,7 +1,7 @@
 """Models inside wrappers, which put a prefix before the names of all tensors."""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -36,17 +36,54 @@ def plain_name(name: str) -> str:
 
 
 def renamed(tensors: Tensors, names: Iterable[str]) -> Tensors:
-    """The same tensors under these names where only the prefixes of wrappers differ.
-
-    names: those of a model. A tensor of none of them keeps its name, and where prefixes are all
-    that tells two of them apart, nothing is renamed.
-    """
-    names = list(names)
-    known = {plain_name(name): name for name in names}
-    plain = {plain_name(name) for name in tensors}
-    if tensors.keys() <= set(names) or len(known) < len(names) or len(plain) < len(tensors):
+    """The same tensors under these names where only prefixes differ, as `renaming` finds them."""
+    new = renaming(tensors, names)
+    if all(old == name for old, name in new.items()):
         return tensors
-    return {known.get(plain_name(name), name): tensor for name, tensor in tensors.items()}
+    return {new[name]: tensor for name, tensor in tensors.items()}
+
+
+def renaming(names: Iterable[str], wanted: Iterable[str]) -> dict[str, str]:
+    """Names, each with that of the wanted ones that only prefixes tell from it; or with itself.
+
+    Prefixes are those of known wrappers, wherever they stand in a name, and one more that all names
+    have, or all wanted ones: a module of your own that keeps the network as `self.net` puts "net."
+    before all of them. Where prefixes are all that tells two names apart, nothing is renamed.
+    """
+    names, wanted = list(names), list(wanted)
+    same = dict(zip(names, names, strict=True))
+    plain = {name: plain_name(name) for name in names}
+    known = {plain_name(name): name for name in wanted}
+    alike = len(known) < len(wanted) or len(set(plain.values())) < len(names)
+    if alike or set(names) <= set(wanted):
+        return same
+    found = _by_common_prefix(list(plain.values()), set(known))
+    return {name: known.get(found.get(short, short), name) for name, short in plain.items()}
+
+
+def _by_common_prefix(names: list[str], wanted: set[str]) -> dict[str, str]:
+    """For each name, the wanted one that is left or made by a prefix of all; {}: none, or several.
+
+    It is in all names or in all wanted ones: what the wrapper of a whole model puts before them.
+    """
+    found = []
+    for cut in _prefixes(names):
+        found.append({name: name.removeprefix(cut) for name in names})
+    for added in _prefixes(wanted):
+        found.append({name: added + name for name in names})
+    fitting = [new for new in found if wanted.issuperset(new.values())]
+    return fitting[0] if len(fitting) == 1 else {}
+
+
+def _prefixes(names: Collection[str]) -> list[str]:
+    """All that stands before a dot at the beginning of all names, with the dot."""
+    first = next(iter(names), "")
+    found = []
+    for place, letter in enumerate(first):
+        begin = first[: place + 1]
+        if letter == "." and all(name.startswith(begin) for name in names):
+            found.append(begin)
+    return found
 
 
 def _is_of_opacus(model: nn.Module) -> bool:

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from dlgutils import Batch, Shared, models, share
+from dlgutils import Batch, Protocol, Shared, models, share
 from dlgutils.analytic import labels
 from dlgutils.federated import honest
+from tests.helpers.rounds import with_noise
 
 RULES = [labels.by_sign, labels.by_row_sum]
 SHAPE = (1, 4, 4)
@@ -183,6 +184,14 @@ def test_by_row_sum_needs_a_linear_layer(seeded):
     assert labels.by_sign(shared).tolist() == [3]
 
 
+@given(st.integers(0, 2**31), st.sampled_from([2, 3, 5]), st.sampled_from([nn.Sigmoid, nn.ReLU]))
+def test_most_likely_is_the_label_without_and_with_noise(seed, classes, activation):
+    y = seed % classes
+    shared = shared_by(seed, y, activation, classes=classes)
+    assert labels.most_likely(shared).equal(torch.tensor([y]))
+    assert labels.most_likely(with_noise(shared, 1e-4, seed=seed)).equal(torch.tensor([y]))
+
+
 def test_by_sign_finds_the_label_of_a_saturated_network():
     """At a probability of 1 − 4e-7, float32 rounds δ by a tenth of itself: that is not noise."""
     z = torch.tensor([[0.0, 15.0, -1.0, 0.3]])
@@ -193,3 +202,36 @@ def test_by_sign_finds_the_label_of_a_saturated_network():
     shared = Shared(weights, {"fc.bias": delta}, (1, 1, 8, 8))
     assert delta.sum().abs() > 1e-3 * delta.abs().sum()
     assert labels.by_sign(shared).tolist() == [1]
+
+
+@given(
+    scale=st.floats(1e-3, 1e3),
+    sign=st.sampled_from([1, -1]),
+    known=st.booleans(),
+    classes=st.integers(3, 8),
+)
+@pytest.mark.parametrize("rule", RULES)
+def test_a_scale_of_either_sign_changes_no_label(rule, scale, sign, known, classes):
+    honest = shared_by(3, 2, classes=classes)
+    protocol = Protocol(scale=sign * scale if known else None)
+    sent = with_gradient(replace(honest, protocol=protocol), lambda g: sign * scale * g)
+    assert rule(sent).tolist() == [2]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_of_two_classes_an_unknown_scale_counts_as_positive(rule):
+    unknown = replace(shared_by(3, 1, classes=2), protocol=Protocol(scale=None))
+    assert rule(unknown).tolist() == [1]
+
+
+def test_a_sign_that_is_not_announced_is_an_error():
+    with pytest.raises(ValueError, match=r"4 negative entries"):
+        labels.read(with_gradient(shared_by(3, 2), torch.neg))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_decay_that_is_announced_is_taken_out(rule):
+    honest = shared_by(3, 2)
+    decayed = {name: g + 5.0 * honest.weights[name] for name, g in honest.gradient.items()}
+    sent = replace(honest, gradient=decayed, protocol=Protocol(weight_decay=5.0))
+    assert rule(sent).tolist() == [2]

@@ -7,10 +7,11 @@ import torch
 
 from dlgutils import Attack, attacks, invert, testing
 from dlgutils.federated import gradient
-from dlgutils.matching import starts
+from dlgutils.matching import starts, weighing_noise
 from dlgutils.types import Guess
 
 RECIPES = [recipe for recipe in vars(attacks).values() if isinstance(recipe, Attack)]
+RECIPES.append(weighing_noise(attacks.idlg, 1e-3))
 FOR_BATCHES = [attacks.dlg, attacks.dlg_reference]
 DRAW_MASKS = [attacks.idlg_fresh_masks, attacks.idlg_mean_over_masks]
 

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dlgutils import attacks, invert
+from dlgutils import Protocol, attacks, invert, share
 from dlgutils.analytic import closed_form, labels, masks
+from dlgutils.federated import from_weights
 from dlgutils.federated.alignment import align
 
 
@@ -55,3 +56,29 @@ def test_align_leaves_a_round_that_fits_as_it_is(tiny):
     model, _, shared, *_ = tiny()
     _, (found,) = align(model, shared)
     assert found is shared
+
+
+@HALVES
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_a_rounded_update_of_several_steps_is_matched(tiny, dtype, steps):
+    model, secret, *_ = tiny(dtype=torch.float32)
+    shared = share(model, secret, protocol=Protocol(steps=steps, lr=0.01))
+    upload = rounded(shared, dtype)
+    assert labels.read(upload).equal(secret.y)
+    result = invert(model, upload, attacks.idlg, start=secret.x[None], steps=1)
+    assert result.loss[0, 0] < torch.finfo(dtype).eps ** 2
+
+
+@HALVES
+def test_weights_in_half_precision_are_worth_a_warning(tiny, dtype):
+    """The update is a small difference of weights, so that their rounding is much of it."""
+    model, secret, *_ = tiny(dtype=torch.float32)
+    protocol = Protocol(steps=5, lr=0.1)
+    shared = share(model, secret, protocol=protocol)
+    after = {
+        name: (w - 0.5 * shared.gradient[name]).to(dtype) for name, w in shared.weights.items()
+    }
+    with pytest.warns(UserWarning, match=r"rounding is about \de-\d\d of the update"):
+        found = from_weights(shared.weights, after, shared.x_shape, protocol)
+    assert (found.precision, found.like.dtype) == (dtype, torch.float32)
+    assert labels.read(found).equal(secret.y)

@@ -1,5 +1,6 @@
 """Updates that are what their protocol says, and updates that are not."""
 
+import re
 from dataclasses import replace
 from functools import partial
 
@@ -217,3 +218,32 @@ def test_invert_settles_each_round_once(attack, monkeypatch):
     model = network()
     invert(model, [share(model, ONE)] * 3, attack, steps=1)
     assert len(looked_at) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("decay", [1e-4, 5e-4, 1e-2, 1.0])
+@pytest.mark.parametrize("images", [1, 4])
+@pytest.mark.parametrize("client", [{}, {"steps": 5}, {"steps": 5, "momentum": 0.9}])
+def test_settle_names_weight_decay_that_the_protocol_does_not(client, images, decay, dtype):
+    told = Protocol(**client, lr=0.01, weight_decay=decay)
+    batch = Batch(X[:images].to(dtype), Y[:images])
+    shared = share(network(dtype), batch, protocol=told)
+    assert settle(network(dtype), shared).checked
+    silent = replace(shared, protocol=replace(told, weight_decay=0.0))
+    with pytest.raises(ValueError, match=r"has weight decay in it") as error:
+        settle(network(dtype), silent)
+    named = float(re.search(r"weight_decay=([\d.e-]+)", str(error.value))[1])
+    assert named == pytest.approx(decay, rel=0.03 + 0.1 * decay)
+
+
+def test_settle_names_the_whole_decay_where_a_part_was_declared():
+    shared = share(network(), ONE, protocol=Protocol(weight_decay=0.03))
+    with pytest.raises(ValueError, match=r"weight_decay=0\.03\), or another scale"):
+        settle(network(), replace(shared, protocol=Protocol(weight_decay=0.01)))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_settle_does_not_take_noise_for_decay(seed, seeded):
+    shared = share(network(torch.float32), Batch(X.float(), Y))
+    gradient = noise(1e-3)(shared.gradient, seeded(seed))
+    assert "noise" in settle(network(torch.float32), replace(shared, gradient=gradient)).checked

@@ -1,9 +1,13 @@
 """Defences take a gradient and give one: noise of the size that was asked for, in order."""
 
+import math
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from dlgutils import Shared
+from dlgutils import Batch, Protocol, Shared, models, share
 from dlgutils.federated import defenses
 
 GRADIENT = {"weight": torch.ones(50, 40), "bias": torch.zeros(50)}
@@ -58,3 +62,204 @@ def test_defend_applies_its_defenses_in_order_and_leaves_the_round_alone(seeded)
 
 def test_defend_without_defenses_changes_nothing(seeded):
     assert defenses.defend(SHARED, [], seeded(0)).gradient == GRADIENT
+
+
+# Known answers and properties of each
+
+
+def numbers(seed, size=1.0):
+    """A gradient of two tensors, in float64."""
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randn(6, 5, generator=generator, dtype=torch.float64)
+    bias = torch.randn(6, generator=generator, dtype=torch.float64)
+    return {"weight": size * weight, "bias": size * bias / 10}
+
+
+def length(gradient):
+    return torch.cat([g.flatten() for g in gradient.values()]).norm()
+
+
+seeds = st.integers(0, 999)
+shares = st.floats(0.01, 1.0)
+
+
+@given(seed=seeds, max_norm=st.floats(1e-3, 1e3))
+def test_clip_shortens_what_is_longer_and_keeps_the_direction(seed, max_norm):
+    g = numbers(seed)
+    clipped = defenses.clip(max_norm)(g)
+    torch.testing.assert_close(length(clipped), length(g).clamp(max=max_norm))
+    for name, kept in clipped.items():
+        torch.testing.assert_close(kept * length(g), g[name] * length(clipped))
+
+
+@given(seed=seeds, share=shares)
+def test_top_k_keeps_the_largest_of_each_tensor(seed, share):
+    g = numbers(seed)
+    for name, kept in defenses.top_k(share)(g).items():
+        count = int((kept != 0).sum())
+        assert count == max(1, math.ceil(share * kept.numel() - 1e-6))
+        assert kept[kept != 0].abs().min() >= g[name][kept == 0].abs().sort().values[-1:].sum()
+        assert kept[kept != 0].equal(g[name][kept != 0])
+
+
+def test_top_k_keeps_everything_of_equal_size():
+    g = {"bias": torch.tensor([2.0, -2.0, 1.0, 2.0])}
+    assert defenses.top_k(0.25)(g)["bias"].tolist() == [2, -2, 0, 2]
+
+
+@given(seed=seeds, share=shares)
+def test_prune_random_keeps_about_its_share_and_never_nothing(seed, share, seeded):
+    g = {"weight": torch.ones(100, 100), "bias": torch.ones(2)}
+    kept = defenses.prune_random(share)(g, seeded(seed))
+    assert float(kept["weight"].mean()) == pytest.approx(share, abs=0.03)
+    assert kept["bias"].any()
+    assert set(kept["weight"].unique().tolist()) <= {0.0, 1.0}
+
+
+@given(seed=seeds, bits=st.integers(2, 16))
+def test_quantized_is_at_most_half_a_step_off(seed, bits):
+    g = numbers(seed)
+    for name, rounded in defenses.quantized(bits)(g).items():
+        levels = 2 ** (bits - 1) - 1
+        step = g[name].abs().max() / levels
+        assert (rounded - g[name]).abs().max() <= step / 2 * (1 + 1e-9)
+        multiples = rounded / step
+        assert (multiples - multiples.round()).abs().max() < 1e-6
+        assert multiples.abs().max().round() == levels
+
+
+def test_quantized_keeps_a_tensor_of_zeros():
+    assert not defenses.quantized(8)({"bias": torch.zeros(3)})["bias"].any()
+
+
+def test_half_precision_is_the_dtype_that_readings_know():
+    g = {"bias": torch.tensor([1 / 3, 1e-9, -2.0])}
+    sent = defenses.half_precision()(g)["bias"]
+    assert sent.dtype == torch.float16
+    assert sent.equal(g["bias"].half())
+    with pytest.raises(ValueError, match=r"float16 ends at 65504, .* up to 1e\+05; clip it first"):
+        defenses.half_precision()({"bias": torch.tensor([1e5])})
+
+
+def test_sign_leaves_three_numbers():
+    g = {"bias": torch.tensor([0.1, -5.0, 0.0])}
+    assert defenses.sign()(g)["bias"].tolist() == [1, -1, 0]
+
+
+def test_laplace_has_the_deviation_that_it_tells(seeded):
+    defense = defenses.laplace(0.1)
+    added = defense({"weight": torch.zeros(300, 300)}, seeded(0))["weight"]
+    assert float(added.std()) == pytest.approx(defense.sigma, rel=0.02)
+    assert float(added.abs().mean()) == pytest.approx(0.1, rel=0.02)
+
+
+def test_soteria_takes_the_telling_columns_of_the_classifier(tiny):
+    """Of features that are linear in the image, those of large size and small slope."""
+    model = torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(4, 3), torch.nn.Linear(3, 2)
+    ).double()
+    with torch.no_grad():
+        model[1].weight.copy_(torch.diag(torch.ones(4))[:3] * torch.tensor([[1.0], [1.0], [9.0]]))
+        model[1].bias.copy_(torch.tensor([0.0, 5.0, 0.0]))
+    x = torch.full((1, 1, 2, 2), 0.5, dtype=torch.float64)
+    shared = share(model, Batch(x, torch.tensor([0])))
+    kept = defenses.soteria(model, x, 0.6)(shared.gradient)
+    assert kept["2.weight"].any(0).tolist() == [True, False, True]
+    others = [name for name in kept if name != "2.weight"]
+    assert all(kept[name].equal(shared.gradient[name]) for name in others)
+
+
+def test_soteria_adds_up_over_a_batch_and_leaves_units_that_are_off(tiny):
+    model, secret, shared, _ = tiny(batch=3)
+    kept = defenses.soteria(model, secret.x, 0.25)(shared.gradient)
+    assert int(kept["fc.weight"].any(0).sum()) == 12
+    part = {"fc.bias": shared.gradient["fc.bias"]}
+    assert defenses.soteria(model, secret.x, 0.25)(part) == part
+
+
+def test_soteria_needs_a_linear_layer():
+    model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.Flatten())
+    with pytest.raises(ValueError, match="has no linear layer"):
+        defenses.soteria(model, torch.zeros(1, 1, 3, 3), 0.5)
+
+
+def test_equal_defenses_are_the_same_so_that_rounds_run_together():
+    assert defenses.noise(0.1) == defenses.noise(0.1) != defenses.noise(0.2)
+    assert {defenses.clip(1.0), defenses.clip(1.0), defenses.sign()} == {
+        defenses.clip(1.0),
+        defenses.sign(),
+    }
+
+
+# Bad input
+
+
+@pytest.mark.parametrize("share", [0, 0.0, -0.5, 1.1, float("nan"), "half"])
+@pytest.mark.parametrize("make", [defenses.top_k, defenses.prune_random])
+def test_pruning_refuses_a_share_that_keeps_nothing_or_too_much(make, share):
+    with pytest.raises(ValueError, match=r"keeps a share .*keeps nothing sends nothing"):
+        make(share)
+
+
+def test_soteria_refuses_a_share_that_keeps_nothing(tiny):
+    model, secret, *_ = tiny()
+    with pytest.raises(ValueError, match="keeps a share"):
+        defenses.soteria(model, secret.x, 0.0)
+
+
+@pytest.mark.parametrize("max_norm", [0, -1.0, float("nan"), float("inf"), "1"])
+def test_clip_refuses_what_is_not_a_length(max_norm):
+    with pytest.raises(ValueError, match=r"clipped to a length above zero, got .*clip\(1.0\)"):
+        defenses.clip(max_norm)
+
+
+@pytest.mark.parametrize("bits", [1, 0, -8, 17, 8.0, True])
+def test_quantized_refuses_bits_that_leave_no_steps(bits):
+    with pytest.raises(ValueError, match=r"whole number of bits from 2 to 16, .*use sign\(\)"):
+        defenses.quantized(bits)
+
+
+@pytest.mark.parametrize("scale", [-1.0, float("nan"), float("inf")])
+def test_laplace_refuses_what_is_not_a_scale(scale):
+    with pytest.raises(ValueError, match="Laplacian noise has a standard deviation"):
+        defenses.laplace(scale)
+
+
+@pytest.mark.parametrize(
+    "defense", [defenses.noise(1.0), defenses.laplace(1.0), defenses.prune_random(0.5)]
+)
+def test_defenses_that_draw_need_a_generator(defense, tiny):
+    model, secret, *_ = tiny()
+    with pytest.raises(ValueError, match=r"none came; pass torch\.Generator"):
+        share(model, secret, defenses=[defense])
+
+
+@pytest.mark.parametrize("row", [[defenses.noise(1.0)], (double,), "noise", None])
+def test_protocol_refuses_what_is_not_a_tuple_of_defenses(row):
+    with pytest.raises(ValueError, match="defenses are a tuple of defences"):
+        Protocol(defenses=row)
+
+
+@pytest.mark.parametrize("norm", [0.0, -1.0, float("nan"), "1"])
+def test_protocol_refuses_an_example_norm_that_is_no_length(norm):
+    with pytest.raises(ValueError, match="example_norm is a positive number"):
+        Protocol(example_norm=norm)
+
+
+def test_share_draws_masks_first_and_defenses_after_them(tiny, seeded):
+    model, secret, *_ = tiny(dropout=0.5)
+    generator = seeded(4)
+    masks = models.draw_masks(model, 1, generator)
+    row = [defenses.noise(0.1)]
+    apart = share(model, secret, generator, masks=masks, defenses=row)
+    together = share(model, secret, seeded(4), defenses=row)
+    assert all(g.equal(apart.gradient[name]) for name, g in together.gradient.items())
+
+
+def test_share_puts_its_defenses_after_those_of_the_protocol(tiny):
+    model, secret, *_ = tiny()
+    first, second = defenses.top_k(0.5), defenses.clip(0.01)
+    seen = share(model, secret, protocol=Protocol(defenses=(first,)), defenses=[second])
+    assert seen.protocol.defenses == (first, second)
+    assert not seen.protocol.exact
+    assert Protocol().exact

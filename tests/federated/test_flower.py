@@ -169,7 +169,7 @@ def test_a_client_that_answers_with_an_error_is_passed_over():
 @pytest.mark.parametrize(
     ("side", "change", "message"),
     [
-        ("after", lambda a: {f"module.{n}": t for n, t in a.items()}, "without prefixes"),
+        ("after", lambda a: {f"{n}.other": t for n, t in a.items()}, "of another model"),
         ("before", lambda a: dict(list(a.items())[1:]), r"the server did not send body\.0\.weight"),
         ("after", lambda a: network().state_dict(), "before and after are the same"),
     ],

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dlgutils import data
-from dlgutils.coordinates import whitened
+from dlgutils.coordinates import measured, whitened
 
 
 def random_images(*shape, seed=0):
@@ -58,6 +58,38 @@ def test_whitened_photographs_are_whiter_than_their_pixels():
         variances = torch.linalg.eigvalsh(covariance).flip(0)
         conditions.append(variances[0] / variances[900])
     assert conditions[1] < conditions[0] / 10
+
+
+@given(channels=st.integers(1, 4), height=st.integers(1, 6), width=st.integers(1, 6))
+def test_measured_encode_and_decode_undo_each_other(channels, height, width):
+    transform = measured(random_images(4, channels, height, width, seed=1))
+    x = random_images(2, channels, height, width)
+    torch.testing.assert_close(transform.decode(transform.encode(x)), x)
+    torch.testing.assert_close(transform.encode(transform.decode(x)), x)
+
+
+def test_measured_images_have_coordinates_of_mean_zero_and_variance_one():
+    x = random_images(200, 3, 4, 6)
+    u = measured(x).encode(x)
+    torch.testing.assert_close(u.mean(0), torch.zeros_like(u[0]))
+    torch.testing.assert_close(u.std(0), torch.ones_like(u[0]), rtol=1e-3, atol=0)
+
+
+def test_measured_images_that_are_all_the_same_vary_by_rounding_to_bytes():
+    x = random_images(1, 3, 4, 4).expand(2, -1, -1, -1)
+    u = measured(x).encode(x[:1] + 1 / 255)
+    assert u[0, 0, 0, 0] == pytest.approx(48**0.5 * 12**0.5)
+
+
+def test_measured_keeps_the_dtype():
+    transform = measured(random_images(5, 3, 4, 4))
+    assert transform.encode(torch.zeros(1, 3, 4, 4)).dtype == torch.float32
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 4, 4), (5, 4, 4)])
+def test_measured_needs_images(shape):
+    with pytest.raises(ValueError, match="two or more images"):
+        measured(random_images(*shape))
 
 
 def test_whitened_uses_the_waves_of_scipy():

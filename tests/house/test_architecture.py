@@ -22,14 +22,14 @@ ONLY_IN = {
     "traitlets": {"widgets"},
     "IPython": set(),
     "torchvision": {"data"},
-    "scipy": {"metrics"},
+    "scipy": {"analytic", "metrics"},
     "torchmetrics": {"metrics"},
     "joblib": {"sweeps"},
     "pandas": {"data", "sweeps"},
     "safetensors": {"storage"},
     "flwr": {"federated"},
     "ray": set(),
-    "opacus": set(),
+    "opacus": {"federated"},
 }
 GLOBAL_SETTINGS = {
     "print",

@@ -2,15 +2,18 @@
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
-from dlgutils import Batch, attacks, invert, models, share
+from dlgutils import Batch, Protocol, attacks, invert, models, share
 from dlgutils.analytic import features, masks
 from dlgutils.federated import from_weights
 from dlgutils.federated.alignment import align
+from dlgutils.federated.exchange import Exchange
 from dlgutils.types import Shared
 
-PREFIXES = ["_module.", "module.", "_orig_mod.", "module._orig_mod."]
+PREFIXES = ["_module.", "module.", "_orig_mod.", "module._orig_mod.", "model.", "module.net.model."]
 SECRET = Batch(torch.full((1, 1, 8, 8), 0.25), torch.tensor([2]))
 
 
@@ -105,7 +108,8 @@ def test_renamed_leaves_a_model_whose_own_layers_have_such_names_alone():
 
 def test_another_models_names_are_refused_as_before():
     shared = share(plain(), SECRET, masks={})
-    wrong = Shared(prefixed(shared.weights, "student."), shared.gradient, shared.x_shape)
+    names = {f"{name}.other": w for name, w in shared.weights.items()}
+    wrong = Shared(names, shared.gradient, shared.x_shape)
     with pytest.raises(ValueError, match=r"the weights of another model"):
         invert(plain(), wrong, attacks.idlg)
 
@@ -113,3 +117,73 @@ def test_another_models_names_are_refused_as_before():
 def test_unwrapped_returns_a_plain_model_itself():
     model = plain()
     assert models.unwrapped(model) is model
+
+
+class Own(nn.Module):
+    """A wrapper of somebody's own."""
+
+    def __init__(self, inside):
+        super().__init__()
+        self.backbone = inside
+
+    def forward(self, x):
+        """What the model inside returns."""
+        return self.backbone(x)
+
+
+def test_a_wrapper_of_ones_own_is_recognised_from_either_side(seeded):
+    inside, outside = plain(), Own(plain())
+    assert models.unwrapped(outside) is outside
+    shared = share(inside, SECRET, seeded(1))
+    alone = invert(inside, shared, attacks.idlg, steps=3)
+    assert invert(outside, shared, attacks.idlg, steps=3).loss.equal(alone.loss)
+    from_outside = share(outside, SECRET, seeded(1))
+    assert invert(inside, from_outside, attacks.idlg, steps=3).loss.equal(alone.loss)
+
+
+def test_a_part_of_an_update_is_recognised_from_either_side():
+    wanted = ["net.body.weight", "net.fc.weight", "net.fc.bias"]
+    part = {"fc.weight": "net.fc.weight", "fc.bias": "net.fc.bias"}
+    assert models.renaming(part, wanted) == part
+    back = {new: old for old, new in part.items()}
+    assert models.renaming(back, [name.removeprefix("net.") for name in wanted]) == back
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted"),
+    [
+        (["fc2.weight"], ["fc1.weight", "fc2.bias"]),  # another layer
+        (["fc.weight"], ["one.fc.weight", "two.fc.weight"]),  # one of two
+        (["a.b.c"], ["c", "b.c"]),  # either of two prefixes
+        (["fc.weight", "a.fc.bias"], ["fc.weight", "fc.bias"]),  # of some names only
+    ],
+)
+def test_renaming_does_not_guess(names, wanted):
+    assert models.renaming(names, wanted) == {name: name for name in names}
+
+
+@given(
+    names=st.sets(st.sampled_from("abcde"), min_size=1).map(sorted),
+    prefix=st.lists(st.sampled_from(["net", "module", "x"]), max_size=3),
+)
+def test_renaming_undoes_any_prefix_of_a_whole_model(names, prefix):
+    own = [f"{name}.weight" for name in names]
+    longer = [".".join([*prefix, name]) for name in own]
+    assert list(models.renaming(longer, own).values()) == own
+    assert list(models.renaming(own, longer).values()) == longer
+
+
+def test_share_sends_the_names_of_the_model_whatever_their_prefix():
+    sent = ("module.net.fc.weight", "module.net.fc.bias")
+    shared = share(plain(), SECRET, masks={}, protocol=Protocol(sent=sent))
+    assert list(shared.gradient) == list(shared.protocol.sent) == ["fc.weight", "fc.bias"]
+    inside = share(nn.DataParallel(plain()), SECRET, masks={}, protocol=shared.protocol)
+    assert inside.protocol == shared.protocol
+
+
+def test_an_exchange_recognises_prefixes():
+    model = plain()
+    before = prefixed(model.state_dict(), "net.")
+    after = {name: w + 1 for name, w in before.items()}
+    shared = Exchange(0, before, after, {}).shared(model, (1, 1, 8, 8))
+    assert list(shared.weights) == list(models.weights(model))

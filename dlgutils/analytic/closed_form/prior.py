@@ -4,12 +4,10 @@ import math
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from dlgutils import coordinates
 from dlgutils.analytic.closed_form.activations import INVERTIBLE
-
-_CONTRAST = 0.6  # the variance of a photograph's whitened coordinates
 
 
 class Prior(NamedTuple):
@@ -21,6 +19,14 @@ class Prior(NamedTuple):
     def gradient(self, u: Tensor) -> Tensor:
         """The gradient of ½ (u − mean)ᵀ precision (u − mean) at u, (n,)."""
         return self.precision @ (u - self.mean)
+
+    # With P = L Lᵀ and n standard normal, L⁻ᵀ n has the covariance L⁻ᵀ L⁻¹ = P⁻¹.
+    def draw(self, count: int, generator: Generator) -> Tensor:
+        """Some u at random, (count, n). generator: on the CPU."""
+        factor = torch.linalg.cholesky(self.precision)
+        noise = torch.randn(len(self.mean), count, generator=generator, dtype=torch.float64)
+        away = torch.linalg.solve_triangular(factor.T, noise.to(factor), upper=True)
+        return self.mean + away.T
 
 
 def prior_of(below: nn.Module | None, outputs: Tensor, shape: tuple[int, int, int]) -> Prior:
@@ -51,7 +57,7 @@ def image_prior(like: Tensor, shape: tuple[int, int, int]) -> Prior:
     one_pixel = torch.eye(pixels).to(like)
     over_channels = _products(one_channel.view(-1, channels, 1, 1))
     over_pixels = _products(one_pixel.view(-1, 1, height, width))
-    precision = torch.kron(over_channels, over_pixels)
+    precision = torch.kron(over_channels, over_pixels) / coordinates.CONTRAST
     mean = like.new_full((channels * pixels,), 0.5)
     return Prior(mean, precision)
 
@@ -83,10 +89,9 @@ def activation_prior(below: nn.Module, outputs: Tensor, n: int) -> Prior:
 
 
 def _products(images: Tensor) -> Tensor:
-    """The scalar products of these deviations from grey, in coordinates of variance one: (n, n).
+    """The scalar products of these deviations from grey in whitened coordinates: (n, n).
 
     images: (n, channels, height, width), less mid-grey.
     """
-    whitened = coordinates.whitened.encode(0.5 + images)
-    scaled = whitened.flatten(1) / math.sqrt(_CONTRAST)
-    return scaled @ scaled.T
+    whitened = coordinates.whitened.encode(0.5 + images).flatten(1)
+    return whitened @ whitened.T

@@ -3,7 +3,7 @@
 By itself neither is differential privacy, for which the gradient of each example is clipped first:
 `federated.dp_sgd`. An attacker who knows the noise has nothing to undo. Of a guess whose gradient
 is as far away as the noise is long, √n σ for n numbers, they can ask no more, and its size σ is the
-weight of all they measure against all they know of photographs (`attacks.against_noise`).
+weight of all they measure against all they know of photographs (`matching.weighing_noise`).
 """
 
 import math

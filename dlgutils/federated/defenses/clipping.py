@@ -35,4 +35,4 @@ def clip(max_norm: float) -> Defense:
     def apply(gradient: Tensors, _: Generator | None) -> Tensors:
         return shorten(gradient)
 
-    return Defense(f"clipped to {max_norm:g}", apply, shorten, Effect.SCALES)
+    return Defense(f"clipped to {max_norm:g}", apply, shorten, Effect.SCALES, bound=max_norm)
