@@ -14,9 +14,8 @@ Finished trainings, and their networks, are kept in _build/defended_training, so
 goes on. Soteria is not here: it needs the derivatives of 768 features for each image of each step.
 """
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +27,7 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from dlgutils import Batch, models, sweeps
-from dlgutils.federated import defenses
+from dlgutils.federated import defenses, dp_sgd
 from dlgutils.federated.defenses import Defense
 from reproduce.early_stopping import Split, accuracy, split, train_until_done
 from reproduce.inputs import count_classes
@@ -92,7 +91,7 @@ def train(images: str, name: str, seed: int) -> dict[str, Any]:
         row = train_until_done(model, parts, trained, PATIENCE)
         row |= {"noise_multiplier": None, "spent": None}
     else:
-        row = train_privately(model, parts, setting.epsilon, seed)
+        row = train_privately(model, parts, setting.epsilon, generator)
     FOLDER.mkdir(parents=True, exist_ok=True)
     torch.save(model.state_dict(), kept_network(images, name, seed))
     return row
@@ -128,53 +127,39 @@ def epochs(
         yield
 
 
-def train_privately(model: nn.Module, parts: Split, epsilon: float, seed: int) -> dict[str, Any]:
-    """DP-SGD by Opacus: each example's gradient clipped to CLIP, and noise for this ε."""
-    from opacus import PrivacyEngine
-    from torch.utils.data import DataLoader, TensorDataset
-
-    draws = Generator().manual_seed(seed)
-    loader = DataLoader(TensorDataset(*parts.training), PRIVATE_BATCH, generator=draws)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Secure RNG|Full backward hook|Optimal order")
-        engine = PrivacyEngine(accountant="rdp")
-        private, adam, batches = engine.make_private(
-            module=model,
-            optimizer=torch.optim.Adam(model.parameters(), lr=PRIVATE_RATE),
-            data_loader=loader,
-            noise_multiplier=noise_multiplier(epsilon),
-            max_grad_norm=CLIP,
-            noise_generator=Generator().manual_seed(seed + 1000),
-        )
-        for _ in range(PRIVATE_EPOCHS):
-            for x, y in batches:
-                adam.zero_grad()
-                cross_entropy(private(x), y).backward()
-                adam.step()
-        spent = engine.get_epsilon(DELTA)
+def train_privately(
+    model: nn.Module, parts: Split, epsilon: float, generator: Generator
+) -> dict[str, Any]:
+    """DP-SGD: a row of the table; the model gets the weights of the last epoch."""
+    adam = partial(torch.optim.Adam, lr=PRIVATE_RATE)
+    found = dp_sgd.train(
+        model,
+        parts.training,
+        generator,
+        epochs=PRIVATE_EPOCHS,
+        batch_size=PRIVATE_BATCH,
+        noise_multiplier=noise_multiplier(epsilon),
+        delta=DELTA,
+        max_grad_norm=CLIP,
+        optimizer=adam,
+    )
+    model.load_state_dict(found.model.state_dict())
     return {
         "epochs": PRIVATE_EPOCHS,
         "best_epoch": PRIVATE_EPOCHS,
         "validation": accuracy(model, parts.validation),
         "test": accuracy(model, parts.test),
-        "noise_multiplier": round(adam.noise_multiplier, 4),
-        "spent": round(spent, 4),
+        "noise_multiplier": round(found.noise_multiplier, 4),
+        "spent": round(found.epsilon, 4),
     }
 
 
 @cache
 def noise_multiplier(epsilon: float) -> float:
     """The noise of DP-SGD in units of CLIP, of which a training spends this ε."""
-    from opacus.accountants.utils import get_noise_multiplier
-
-    training, _, _ = SIZES["fruits"]
-    return get_noise_multiplier(
-        target_epsilon=epsilon,
-        target_delta=DELTA,
-        sample_rate=PRIVATE_BATCH / training,
-        epochs=PRIVATE_EPOCHS,
-        accountant="rdp",
-    )
+    steps = PRIVATE_EPOCHS * SIZES["fruits"][0] // PRIVATE_BATCH
+    rate = PRIVATE_BATCH / SIZES["fruits"][0]
+    return dp_sgd.noise_multiplier_for(epsilon, delta=DELTA, sample_rate=rate, steps=steps)
 
 
 def summary(table: pd.DataFrame) -> Iterator[list[Any]]:

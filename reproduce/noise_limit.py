@@ -49,7 +49,7 @@ RUNS = {"most probable image": 8, "iDLG": 8, "closed form": 2}
 LINEARISED, AVERAGED = 1, 3
 """On how many of these images the limits are computed."""
 
-SLOW, FAST = 400, 200
+SLOW, FAST = 1000, 200
 """Evaluations of a search: where σ is at most 1e-6, there is more to be found, and elsewhere."""
 
 
@@ -160,12 +160,15 @@ def error_of(x: Tensor, secret: du.Batch, images: str) -> list[float]:
 
 
 def attack_of(cell: Mapping[str, Any]) -> Attack:
-    """The search of a cell, from the mean of the prior, or from grey."""
+    """The search of a cell, from the mean of the prior, or from grey.
+
+    The prior's own coordinates would suit the descent less where the noise is small.
+    """
     if cell["what"] == "iDLG":
         return attacks.idlg
     sigma = cell["sigma"]
     most_probable = weighing_noise(attacks.idlg, sigma, transform=prior(), variance=1.0)
-    return replace(most_probable, start=mean_of_prior)
+    return replace(most_probable, start=mean_of_prior, transform=coordinates.whitened)
 
 
 def mean_of_prior(_: nn.Module, shared: du.Shared, __: Generator | None) -> Guess:

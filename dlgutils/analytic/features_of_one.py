@@ -43,10 +43,10 @@ def lowest_features(model: nn.Module, shared: Shared) -> Tensors:
 
 
 def feature_error(model: nn.Module, shared: Shared) -> float:
-    """The standard error of each number of `lowest_features` that the noise of this round leaves.
+    """The standard error of each number of `lowest_features`: of noise and of quantisation.
 
     With it, `weighing_noise(attacks.features, feature_error(model, shared))` weighs the features
-    against what is known of photographs. 0 without noise. Raises ValueError as `lowest_features`.
+    against what is known of photographs. 0 without both. Raises ValueError as `lowest_features`.
     """
     if not _is_estimated(shared):
         return 0.0

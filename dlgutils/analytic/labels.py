@@ -36,10 +36,8 @@ def read(shared: Shared) -> Tensor:
 def most_likely(shared: Shared) -> Tensor:
     """The label of one image whose gradient defences changed, (1,), int64: a guess, without proof.
 
-    The product δ [u, 1]ᵀ nearest to the gradients of weight and bias has a δ in which noise is
-    averaged over the layer; its sign is that of the bias's gradient, or, where noise covers that,
-    the one with the largest negative number. The label is where δ is smallest.
-
+    It is where δ is smallest in the product δ [u, 1]ᵀ nearest to the gradients of weight and bias.
+    Its sign is that of the bias's gradient; if noise covers that, the largest number is negative.
     Raises ValueError for a batch of several images, and if the last layer is not linear.
     """
     shared = _one_image(shared)
@@ -104,10 +102,7 @@ def _from_bias(shared: Shared) -> Tensor:
     weight, bias = shared.last_layer
     if bias is None:
         shape = tuple(shared.gradient[weight].shape)
-        raise ValueError(
-            f"the last tensor, {weight}, has the shape {shape} and is not a bias; "
-            "use labels.by_row_sum"
-        )
+        raise ValueError(f"{weight}, of shape {shape}, is not a bias; use labels.by_row_sum")
     shared.require(bias)
     return _only_negative(bias, shared.gradient[bias], shared)
 

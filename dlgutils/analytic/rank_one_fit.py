@@ -6,6 +6,7 @@ in it whatever the factor, and averages the noise over the whole layer. It is th
 under Gaussian noise of one size.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -19,6 +20,7 @@ READABLE = frozenset({Effect.ADDS, Effect.SCALES, Effect.REMOVES, Effect.SHORTEN
 enough."""
 
 _TURNS = 60
+_SAME = 1e-6  # of the largest number: sizes that differ by less are equal
 _VISIBLE = 3  # standard errors: ∂loss/∂b is longer than this, or the scale of u is lost
 
 
@@ -27,7 +29,7 @@ class Fit(NamedTuple):
 
     delta: Tensor  # (n_out,), in float64
     inputs: Tensor  # (n_in,): NaN where nothing of a column is left
-    error: float  # the standard error of each number of u that noise leaves; 0 without noise
+    error: float  # the standard error of each number of u that noise and rounding leave
 
 
 def fit(shared: Shared, weight: str, bias: str) -> Fit:
@@ -35,7 +37,7 @@ def fit(shared: Shared, weight: str, bias: str) -> Fit:
 
     Raises ValueError if noise or pruning leaves too little.
     """
-    sigma = shared.protocol.sigma
+    sigma = _spread(shared, shared.gradient[weight])
     g = _joined(shared.gradient, weight, bias)
     known = _joined(_kept(shared, weight, bias), weight, bias) != 0
     left, right = _nearest(g, known)
@@ -51,6 +53,19 @@ def fit(shared: Shared, weight: str, bias: str) -> Fit:
     inputs = torch.where(known.any(0)[:-1], inputs, torch.nan)
     delta = left * right[-1]
     return Fit(delta, inputs, sigma / float(delta.norm()))
+
+
+# Whole multiples of a step are off by as much as its width, spread evenly, a standard deviation of
+# 1/√12 of it. The nearest two sizes are one step apart, or few.
+def _spread(shared: Shared, g: Tensor) -> float:
+    """The standard deviation of noise and rounding in each number of a weight's gradient."""
+    sigma = shared.protocol.sigma
+    if any(defense.effect is Effect.ROUNDS for defense in shared.protocol.defenses):
+        apart = g.double().abs().unique().diff()
+        apart = apart[apart > _SAME * g.abs().max()]
+        step = float(apart.min()) if len(apart) else 0.0
+        sigma = math.hypot(sigma, step / math.sqrt(12))
+    return sigma
 
 
 # A number of what was sent counts if no defence made it zero, as far as can be seen.

@@ -86,7 +86,8 @@ def separate(model: nn.Module, shared: Shared, *, y: Tensor | None = None) -> Se
     beside images without a trace has labels that are among them, or is refused.
 
     Raises ValueError for a single image, a gradient of another model, a classifier that is not
-    linear, labels of another number, and labels to be found for a classifier without bias.
+    linear, labels of another number, labels to be found for a classifier without bias, and for
+    defences that leave no certificate: all but clipping and half precision.
     """
     model, (shared,) = align(model, shared)
     checks.check(model, shared)

@@ -60,7 +60,9 @@ def invert(
 
     What is attacked is the update that the round's `Protocol` describes. Before that it is checked
     against the protocol as far as the classifier's gradient allows; `Result.checked` says what was
-    checked. A network whose gradient hardly depends on the image is worth a warning.
+    checked. The defences in it are repeated on every guess, `federated.defenses.imitate`; for an
+    attacker who does not know them, the protocol has `defenses.unknown()` instead. A network
+    whose gradient hardly depends on the image is worth a warning.
 
     Ctrl-C, or a watch that returns true, returns what was found so far with `complete=False`.
     Raises ValueError for gradients that are not of this model, not finite or all zero, for updates

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dlgutils import coordinates
 from dlgutils.matching import objectives
-from dlgutils.types import Attack, Guess, Transform
+from dlgutils.types import Attack, Guess, Shared, Transform
 
 
 def weighing_noise(
@@ -61,3 +61,15 @@ def unlikely_image(transform: Transform, variance: float) -> Callable[[Guess], T
         return transform.encode(guess.x).square().sum() / (2 * variance)
 
     return prior
+
+
+def noise_floor(shared: Shared) -> float:
+    """The `relative_squared_error` that the true image has under the noise of its round: nσ²/‖g‖².
+
+    n is the count of the numbers that were sent. A search that goes below it fits noise, so it may
+    stop there (Morozov 1966): `watch=lambda k, best_loss, x: best_loss.max() < floor`. 0 without
+    noise.
+    """
+    n = sum(g.numel() for g in shared.gradient.values())
+    squared = float(objectives.squared_norm(shared.gradient))
+    return n * shared.protocol.sigma**2 / squared

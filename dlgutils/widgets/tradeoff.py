@@ -73,7 +73,7 @@ def tradeoff(
         names=list(accuracy),
         accuracy=list(accuracy.values()),
         scenes=list(identified),
-        leakage=[[_shares(rate) for rate in rates] for rates in identified.values()],
+        leakage=[_shares(rates) for rates in identified.values()],
         captions=[_captions(scene, accuracy, rates) for scene, rates in identified.items()],
         shape=[height, width, channels],
         frames=[zlib.compress(as_bytes(_side_by_side(row)), 9) for row in pictures.values()],
@@ -86,12 +86,12 @@ def _side_by_side(pictures: Tensor) -> Tensor:
     return torch.cat(pictures.unbind(1), dim=-1)
 
 
-def _shares(rate: Rate) -> list[float]:
-    return [rate.successes / rate.total, rate.low, rate.high]
+def _shares(rates: Sequence[Rate]) -> list[list[float]]:
+    return [[rate.successes / rate.total, rate.low, rate.high] for rate in rates]
 
 
 def _captions(scene: str, accuracy: Mapping[str, float], rates: Sequence[Rate]) -> list[str]:
-    rows = zip(accuracy.items(), rates, strict=True)
-    return [
-        f"{name}, {scene}: accuracy {share:.0%}, identified {rate}" for (name, share), rate in rows
-    ]
+    captions = []
+    for (name, share), rate in zip(accuracy.items(), rates, strict=True):
+        captions.append(f"{name}, {scene}: accuracy {share:.0%}, identified {rate}")
+    return captions

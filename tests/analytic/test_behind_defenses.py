@@ -135,16 +135,20 @@ def test_certain_readings_refuse_pruned_gradients(read):
         read(MODEL, seen_through(defenses.top_k(0.5)))
 
 
-def test_separation_refuses_noise_and_says_why_a_clipped_batch_stays_together():
-    model, _, shared, _ = tiny_round(batch=2, dropout=0.0)
+def test_separation_refuses_noise_and_takes_a_clipped_batch_apart():
+    """The scale of a batch that comes apart is read, too: it is what the clip did."""
+    model, secret, shared, _ = tiny_round(batch=2, dropout=0.0)
     generator = torch.Generator().manual_seed(0)
     noisy = defenses.defend(shared, [defenses.noise(1e-3)], generator)
     with pytest.raises(ValueError, match=r"every number has noise"):
         separation.separate(model, noisy)
     clipped = defenses.defend(shared, [defenses.clip(0.01)], generator)
     found = separation.separate(model, clipped)
-    assert found.reading is None
-    assert "scale" in found.reason
+    length = sum(g.square().sum() for g in shared.gradient.values()).sqrt()
+    assert found.scale == pytest.approx(0.01 / float(length), rel=1e-5)
+    inputs = model.body(secret.x).flatten(1).detach()
+    distances = torch.cdist(found.reading.features, inputs).min(1).values
+    assert (distances < 1e-5 * inputs.norm(dim=1)).all()
 
 
 def test_estimated_features_refuse_where_noise_covers_them():
@@ -169,6 +173,10 @@ def test_feature_error_is_what_noise_leaves():
         told.append(feature_error(MODEL, seen))
     spread = float(torch.stack(off).mean().sqrt())
     assert 0.7 * spread < sum(told) / len(told) < 1.1 * spread
+    rounded = seen_through(defenses.quantized(8))
+    (found,) = lowest_features(MODEL, rounded).values()
+    off = float((found[0] - INPUTS).square().mean().sqrt())
+    assert 0.5 * off < feature_error(MODEL, rounded) < 2 * off
     assert feature_error(MODEL, SHARED) == 0
 
 

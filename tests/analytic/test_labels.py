@@ -169,7 +169,7 @@ def test_by_sign_without_bias_names_the_row_sums(seeded):
     shared = share(model, Batch(x, torch.tensor([3])))
     with pytest.raises(
         ValueError,
-        match=r"3\.weight, has the shape \(5, 8\) and is not a bias; use labels\.by_row_sum",
+        match=r"3\.weight, of shape \(5, 8\), is not a bias; use labels\.by_row_sum",
     ):
         labels.by_sign(shared)
     assert labels.by_row_sum(shared).tolist() == [3]

@@ -1,5 +1,6 @@
 """DP-SGD by Opacus: clipped example by example, noised, counted; and what must not be called so."""
 
+import copy
 import importlib
 import math
 import sys
@@ -232,7 +233,7 @@ def test_dp_sgd_refuses_a_model_that_it_cannot_train(layer, reason, seeded):
 def test_the_way_out_of_batch_norm_works(seeded):
     from opacus.validators import ModuleValidator
 
-    model = nn.Sequential(nn.BatchNorm2d(1), MODEL).float()
+    model = nn.Sequential(nn.BatchNorm2d(1), copy.deepcopy(MODEL)).float()
     fixed = ModuleValidator.fix(model)
     batch = Batch(X.float(), BATCH.y)
     seen = dp_sgd.private_round(fixed, batch, seeded(0), max_grad_norm=1.0, noise_multiplier=1.0)
@@ -245,3 +246,21 @@ def test_absent_opacus_is_an_error_that_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "opacus", None)
     with pytest.raises(ImportError, match=r'install the extra: pip install "dlgutils\[dp\]"'):
         importlib.import_module("dlgutils.federated.dp_sgd")
+
+
+def test_train_survives_steps_without_examples(seeded):
+    """Poisson sampling of one of five on average: a third of all steps get none."""
+    found = dp_sgd.train(MODEL, BATCH, seeded(0), epochs=4, batch_size=1, noise_multiplier=1.0)
+    assert found.steps == 20
+    assert all(w.isfinite().all() for w in found.model.state_dict().values())
+
+
+def test_private_round_leaves_the_model_and_global_noise_alone(seeded):
+    before = {name: w.clone() for name, w in MODEL.state_dict().items()}
+    state = torch.get_rng_state()
+    shared = dp_sgd.private_round(MODEL, BATCH, seeded(0), max_grad_norm=CLIP, noise_multiplier=1.0)
+    again = dp_sgd.private_round(MODEL, BATCH, seeded(0), max_grad_norm=CLIP, noise_multiplier=1.0)
+    assert all(g.equal(again.gradient[name]) for name, g in shared.gradient.items())
+    assert all(w.equal(before[name]) for name, w in MODEL.state_dict().items())
+    assert all(p.grad is None for p in MODEL.parameters())
+    assert state.equal(torch.get_rng_state())

@@ -8,7 +8,7 @@ import torch
 from dlgutils import Batch, attacks, coordinates, data, invert, metrics, models
 from dlgutils.federated import defenses, honest
 from dlgutils.matching import weighing_noise
-from dlgutils.matching.weighing import unlikely_image
+from dlgutils.matching.weighing import noise_floor, unlikely_image
 from dlgutils.types import Guess
 
 photograph = unlikely_image(coordinates.whitened, coordinates.CONTRAST)
@@ -40,6 +40,16 @@ def test_weighing_noise_beats_the_nearest_gradient_where_noise_is_strong():
         found = invert(model, shared, attack, steps=150)
         errors.append(float(metrics.mse(found.x[0], secret.x)))
     assert errors[1] < errors[0] / 2
+
+
+@pytest.mark.parametrize("sigma", [1e-4, 1e-2])
+def test_noise_floor_is_the_loss_at_the_truth(sigma):
+    model, secret, shared, _ = noisy_round(sigma)
+    told = replace(attacks.idlg, infer=lambda *_: Guess(y=secret.y), transform=None)
+    loss = invert(model, shared, told, start=secret.x[None], steps=1).loss[0, 0]
+    assert float(loss) == pytest.approx(noise_floor(shared), rel=0.05)
+    assert noise_floor(defenses.defend(shared, [])) > 0
+    assert noise_floor(honest(model, secret, torch.Generator(), init=None).shared) == 0
 
 
 @pytest.mark.parametrize("sigma", [0.0, -1.0, float("nan"), float("inf")])

@@ -57,6 +57,8 @@ def nonnegative(
         matrix: (n, n), the second derivative of squared error and prior, or nearly that.
         u: (n,), the minimum without the bound.
     """
+    if not u.any():  # noise has covered the equations, and zero is what the prior says
+        return u, torch.linalg.cholesky(matrix)
 
     def gradient_at(u: Tensor) -> Tensor:
         return prior.gradient(u) - equations.negative_gradient(u)

@@ -21,14 +21,14 @@ def soteria(model: nn.Module, x: Tensor, share: float) -> Defense:
     """The defence that takes features out of the gradient of the classifier's weight.
 
     What entered the classifier, r, gives the image away; those features are zero in the gradient of
-    its weight that say most about it, |r| / ‖∂r/∂x‖. No other tensor changes. Source: Sun et al.
+    its weight for which `|r| / ‖∂r/∂x‖` is largest. No other tensor changes. Source: Sun et al.
     2021, arXiv:2012.06043. The attacker sees which columns are zero, and leaves them out
     (Balunović et al. 2022, arXiv:2111.04706, say how little is left of the defence then).
 
     Args:
         model: the client's network, that ends with a linear layer. Dropout is taken as off.
-        x: the client's images, (batch, channels, height, width). Of a batch, ‖∂r/∂x‖ / |r| is added
-            up.
+        x: the client's images, (batch, channels, height, width). Of a batch, `‖∂r/∂x‖ / |r|` is
+            added up.
         share: of the features that is kept, above 0 and at most 1; the paper prunes 1 to 80 %.
 
     Raises ValueError for a share out of range, and if no linear layer is called.
