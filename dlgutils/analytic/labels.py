@@ -184,12 +184,3 @@ def check_given(shared: Shared, y: Tensor | None) -> None:
 def are_among(found: Tensor, y: Tensor) -> bool:
     """Whether labels, (n,), are some of the labels y, (batch,), each at most as often."""
     return Counter(found.tolist()) <= Counter(y.tolist())
-
-
-def without(y: Tensor, found: Tensor) -> Tensor:
-    """The labels y, (batch,), less those that were found, (n,), each once."""
-    left = y.tolist()
-    for label in found.tolist():
-        if label in left:
-            left.remove(label)
-    return torch.tensor(left, dtype=torch.int64, device=y.device)
