@@ -8,6 +8,7 @@ a file, it puts the two exchanges there instead, as the tests need them.
 """
 
 import sys
+from collections.abc import Callable, Mapping
 
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
@@ -59,16 +60,31 @@ def train(message: Message, context: Context) -> Message:
 
 def run() -> dict[str, Exchange]:
     """One simulation: what the server kept of one client, by protocol."""
+    configs = {name: {"lr": p.lr, "steps": p.steps} for name, p in PROTOCOLS.items()}
+    return simulate(train, network(), configs)
+
+
+def simulate(
+    train: Callable[[Message, Context], Message],
+    model: nn.Module,
+    configs: Mapping[str, Mapping[str, float | str]],
+) -> dict[str, Exchange]:
+    """What the server kept of one client in each of these rounds, all from the same weights.
+
+    Args:
+        train: a client's round.
+        model: whose weights the server sends.
+        configs: what it tells the clients, by the name of a round.
+    """
     exchanges = {}
     client, server = ClientApp(), ServerApp()
     client.train()(train)
 
     @server.main()
     def main(grid: Grid, context: Context) -> None:
-        for name, protocol in PROTOCOLS.items():
+        for name, settings in configs.items():
             curious = HonestButCurious(FedAvg(fraction_evaluate=0.0))
-            config = ConfigRecord({"lr": protocol.lr, "steps": protocol.steps})
-            arrays = ArrayRecord(network().state_dict())
+            arrays, config = ArrayRecord(model.state_dict()), ConfigRecord(dict(settings))
             curious.start(grid, arrays, num_rounds=1, timeout=120, train_config=config)
             exchanges[name] = curious.exchanges[1]
 

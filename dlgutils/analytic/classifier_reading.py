@@ -24,10 +24,10 @@ class Layer(NamedTuple):
     factor: float = math.nan  # by which the loss multiplies δ, of a classifier
 
 
-def read_classifier(model: nn.Module, shared: Shared) -> Reading:
+def read_classifier(model: nn.Module, shared: Shared) -> tuple[Reading, Tensor | None]:
     """Labels, δ and features; of one image from its gradient of rank one, or of a batch.
 
-    Of a batch, the images that left a trace.
+    Of a batch, the images that left a trace, and beside them `Separation.error`.
 
     Raises ValueError where they cannot be read with certainty.
     """
@@ -38,13 +38,13 @@ def read_classifier(model: nn.Module, shared: Shared) -> Reading:
                 f"the batch did not come apart: {found.reason}; ask for fewer images a round, or "
                 "give a reading"
             )
-        return found.reading
+        return found.reading, found.error
     weight, bias = shared.classifier
     y = labels.read_unchecked(shared)
     delta = shared.gradient[bias] if bias else rank_one.delta_without_bias(shared, y)
     rank_one.check(weight, shared)
     features = rank_one.linear_input(shared.gradient[weight], delta)
-    return Reading(y, delta[None], features[None], {})
+    return Reading(y, delta[None], features[None], {}), None
 
 
 def layer_gradient(shared: Shared, link: Link) -> tuple[Tensor, bool]:
@@ -85,8 +85,17 @@ def _require_traces(shared: Shared, reading: Reading) -> None:
 # δ must be softmax − onehot of the features, up to a factor by which the loss may be multiplied.
 # The client rounds: logits by eps of their terms, probabilities by eps, and so is the features'
 # own error passed on.
-def check_reading(shared: Shared, link: Link, reading: Reading) -> Layer:
+def check_reading(
+    shared: Shared, link: Link, reading: Reading, bars: Tensor | None = None
+) -> Layer:
     """How well a reading fits the classifier, and its δ with errors.
+
+    Args:
+        shared: the round.
+        link: its classifier.
+        reading: what entered it.
+        bars: `Separation.error` of the reading, (batch,), which count where they are tighter; None:
+            it is not from a separation.
 
     Raises ValueError if the reading does not give the gradient back, lacks images that left a
     trace, or is of another loss.
@@ -103,8 +112,7 @@ def check_reading(shared: Shared, link: Link, reading: Reading) -> Layer:
     implied = (p - one_hot(reading.y, len(weight))) / batch
     rough = Estimate(delta, eps * delta.abs())
     inputs = check(g, rough, Estimate(h, h), eps, has_bias=has_bias, rank=batch)
-    z_error = (inputs.inputs.error**2 @ (weight**2).T).sqrt() + eps * (h**2 @ (weight**2).T).sqrt()
-    error = (_error_of_softmax(p, z_error) + eps * (p + one_hot(reading.y, len(weight)))) / batch
+    error = _error_of_delta(weight, inputs.inputs, p, reading.y, eps) / batch
     scale = (delta * implied).sum() / (implied**2).sum()
     wrong = float((delta - scale * implied).norm())
     if not wrong <= rank_one.SIGNIFICANT * float((scale * error).norm()):
@@ -121,8 +129,45 @@ def check_reading(shared: Shared, link: Link, reading: Reading) -> Layer:
             f"it is left over, where rounding explains {solved.explained:.0e}: noise, or a reading "
             "of another round"
         )
-    factor = float(scale) / batch
-    return Layer(inputs._replace(residual=solved.residual), known, factor)
+    if bars is not None:
+        inputs = inputs._replace(inputs=_with_bars(inputs, bars, eps, has_bias=has_bias))
+        error = _error_of_delta(weight, inputs.inputs, p, reading.y, eps) / batch
+        known = Estimate(delta, (scale * error).abs())
+    return Layer(inputs._replace(residual=solved.residual), known, float(scale) / batch)
+
+
+# A separation is no more exact than its decompositions, however exact the gradient is.
+def _with_bars(solved: Solved, bars: Tensor, eps: float, *, has_bias: bool) -> Estimate:
+    """The inputs of a separation with the tighter of two errors: of least squares, and its own.
+
+    Args:
+        solved: inputs and errors by least squares.
+        bars: `Separation.error`, (batch,).
+        eps: the relative error of the gradient.
+        has_bias: whether the classifier has one, which is a part of the length then.
+    """
+    value, error = solved.inputs
+    length = value.norm(dim=1)
+    if has_bias:
+        bars = bars * torch.hypot(length, torch.ones_like(length)) / length
+    coarser = max(1.0, WORK_EPS / eps)
+    share = (bars / solved.relative_error).clamp(max=coarser)
+    return Estimate(value, share[:, None] * error)
+
+
+def _error_of_delta(weight: Tensor, inputs: Estimate, p: Tensor, y: Tensor, eps: float) -> Tensor:
+    """The standard errors of softmax − onehot, (batch, classes).
+
+    Args:
+        weight: (classes, features).
+        inputs: (batch, features).
+        p: their softmax, (batch, classes).
+        y: their labels, (batch,).
+        eps: the relative error of the client's numbers.
+    """
+    squared = (weight**2).T
+    z_error = (inputs.error**2 @ squared).sqrt() + eps * (inputs.value**2 @ squared).sqrt()
+    return _error_of_softmax(p, z_error) + eps * (p + one_hot(y, len(weight)))
 
 
 # dp_k = p_k (dz_k − Σ_j p_j dz_j), so an image of which the network is sure has small errors.

@@ -84,8 +84,10 @@ def read(model: nn.Module, shared: Shared, reading: Reading | None = None) -> Fe
             f"the last layer is {shared.classifier[0]}, but the logits leave {links[0].name}; "
             "define the layers in the order in which they are called"
         )
-    reading = reading or read_classifier(model, shared)
-    top = check_reading(shared, links[0], reading)
+    bars = None
+    if reading is None:
+        reading, bars = read_classifier(model, shared)
+    top = check_reading(shared, links[0], reading, bars)
     masks, layers, reason = _descend(model, shared, links, reading, top)
     return Features(reading.y, reading.delta, masks, layers, reason or ended, top.factor)
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from dlgutils.analytic import label_counts, labels, mixing, single_images
+from dlgutils.analytic import label_counts, mixing, single_images
 from dlgutils.analytic.classifier import Classifier
 from dlgutils.analytic.mixing import System
 from dlgutils.analytic.mixing_search import affordable, descents, search_together
@@ -53,7 +53,7 @@ class Mixture(NamedTuple):
         """The rest of the batch, in equations of the same weights."""
         missing = self.images - len(node.y)
         rest = subtract(self.classifier, node.inputs, node.y, node.factor)
-        y = None if self.y is None else labels.without(self.y, node.y)
+        y = None if self.y is None else label_counts.without(self.y, node.y)
         row_scale = self.system.scale / self.system.factor
         known = self.system.factor_known
         system = system_of(rest, missing, node.factor, row_scale, known=known)

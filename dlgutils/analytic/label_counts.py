@@ -84,3 +84,12 @@ def draw(delta_sum: Tensor, batch: int, n: int, generator: Generator) -> Tensor:
     more = torch.multinomial(weights, n * missing, replacement=True, generator=generator)
     rows = torch.cat([present.expand(n, -1), more.view(n, missing)], 1)
     return rows.sort(1).values
+
+
+def without(y: Tensor, found: Tensor) -> Tensor:
+    """The labels y, (batch,), less those that were found, (n,), each once."""
+    left = y.tolist()
+    for label in found.tolist():
+        if label in left:
+            left.remove(label)
+    return torch.tensor(left, dtype=torch.int64, device=y.device)

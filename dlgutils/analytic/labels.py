@@ -123,9 +123,12 @@ def _from_row_sums(shared: Shared) -> Tensor:
 def _only_negative(what: str, delta: Tensor, shared: Shared) -> Tensor:
     """Where δ is negative, (1,), if it is a δ of one image; `what` names it in an error.
 
-    If the scale of the round is unknown, it may have reversed all signs.
+    A negative scale reversed all signs, and so may one that is unknown; of two classes, nobody
+    could tell.
     """
-    if shared.protocol.scale is None and _is_reversed(delta):
+    scale = shared.protocol.scale
+    looks_reversed = int((delta > 0).sum()) == 1 and int((delta < 0).sum()) > 1
+    if looks_reversed if scale is None else scale < 0:
         delta = -delta
     negative = int((delta < 0).sum())
     if negative != 1:
@@ -144,11 +147,6 @@ def _only_negative(what: str, delta: Tensor, shared: Shared) -> Tensor:
             "or optimise the label with attacks.dlg"
         )
     return delta.argmin()[None]
-
-
-def _is_reversed(delta: Tensor) -> bool:
-    """Whether one entry is positive and several are negative: of two classes, neither is known."""
-    return int((delta > 0).sum()) == 1 and int((delta < 0).sum()) > 1
 
 
 def check_given(shared: Shared, y: Tensor | None) -> None:
@@ -186,12 +184,3 @@ def check_given(shared: Shared, y: Tensor | None) -> None:
 def are_among(found: Tensor, y: Tensor) -> bool:
     """Whether labels, (n,), are some of the labels y, (batch,), each at most as often."""
     return Counter(found.tolist()) <= Counter(y.tolist())
-
-
-def without(y: Tensor, found: Tensor) -> Tensor:
-    """The labels y, (batch,), less those that were found, (n,), each once."""
-    left = y.tolist()
-    for label in found.tolist():
-        if label in left:
-            left.remove(label)
-    return torch.tensor(left, dtype=torch.int64, device=y.device)

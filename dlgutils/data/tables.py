@@ -16,7 +16,8 @@ def table(name: str) -> "pandas.DataFrame":
     "closed_form": images without a search. "trained", "feature_matching": what networks give away
     while they are trained. "batches", "mixing", "pairs", "separation", "unmixing": how batches come
     apart. "noise_limit": attackers beside what noise allows. "defended_training", "defenses": what
-    defences cost, and what they leave.
+    defences cost, and what they leave. "fedavg", "fedavg_labels", "batch_norm", "quick_start": what
+    comes back from clients of real rounds.
     The scripts that make them are in `reproduce/`. Raises ValueError for another name.
     """
     folder = resources.files("dlgutils") / "tables"

@@ -29,9 +29,9 @@ def settle(model: nn.Module, shared: Shared) -> Shared:
     """The round as if its client had sent the update itself: without scale and, of one step, decay.
 
     Its `checked` is a sentence on what was checked. A round that has one is returned as it is.
-    Where defences changed the update, scale and decay stay, since they came first. An unknown
-    scale is read off where one image came by itself through plain cross-entropy, with the gradients
-    of a last linear layer and its bias; otherwise it stays unknown.
+    Where defences changed the update, scale and decay stay. An unknown scale is read off where one
+    image came by itself through plain cross-entropy, with the gradients of a last linear layer and
+    its bias; otherwise it stays unknown.
 
     Raises ValueError for an update that is not what its protocol says: of another scale, of more
     images, of more steps, or with another weight decay. Noise is no reason, nor is what cannot be
@@ -40,7 +40,7 @@ def settle(model: nn.Module, shared: Shared) -> Shared:
     """
     if shared.checked:
         return shared
-    plain = without_scale_and_decay(shared) if shared.protocol.exact else shared
+    plain = without_scale_and_decay(shared)
     refuse_undeclared_decay(model, plain, shared.protocol)
     reason = _why_not_checked(model, plain)
     if reason:
@@ -56,8 +56,13 @@ def _settled(shared: Shared, checked: str) -> Shared:
 
 
 def without_scale_and_decay(shared: Shared) -> Shared:
-    """The round without the scale that its protocol states, and without decay after one step."""
+    """The round without the scale that its protocol states, and without decay after one step.
+
+    Where defences changed the update, both stay, since they came first.
+    """
     protocol = shared.protocol
+    if protocol.defenses:
+        return shared
     decay = protocol.weight_decay if protocol.steps == 1 else 0.0
     if protocol.scale is None or (protocol.scale == 1 and not decay):
         return shared

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, one_hot, relu
 
 from dlgutils import Batch, Protocol, models, share
-from dlgutils.analytic import features
+from dlgutils.analytic import features, separation
 from dlgutils.analytic.masks import Reading
 from dlgutils.models import observe
 from tests.helpers.rounds import confident_round, with_noise
@@ -265,6 +265,20 @@ def test_split_takes_an_unknown_scale_out():
         read = features.read(model, one)  # refuses a round of another scale
         assert read.factor == pytest.approx(1)
         assert read.y in batch.y
+
+
+def test_read_has_error_bars_no_wider_than_those_of_the_separation():
+    model, batch = network(nn.ReLU(), hidden=(30, 30), classes=9), batch_of(3, classes=9)
+    shared = share(model, batch)
+    apart = separation.separate(model, shared)
+    top, *below = features.read(model, shared).layers
+    length = top.inputs.norm(dim=1)
+    bars = apart.error * (length**2 + 1).sqrt() / length  # the separation's are of [h, 1]
+    assert (top.error <= bars * 1.001).all()
+    order = torch.cdist(top.inputs, truth(model, batch)[1][0]).argmin(1)
+    for layer, wanted in zip((top, *below), truth(model, batch)[1], strict=True):
+        off = (layer.inputs - wanted[order]).norm(dim=1) / wanted[order].norm(dim=1)
+        assert (off <= layer.error).all(), layer.name
 
 
 def test_read_takes_the_images_beside_one_that_left_no_trace():

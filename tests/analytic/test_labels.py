@@ -11,6 +11,7 @@ from torch import nn
 from dlgutils import Batch, Protocol, Shared, models, share
 from dlgutils.analytic import labels
 from dlgutils.federated import honest
+from dlgutils.federated.defenses import clip, defend
 from tests.helpers.rounds import with_noise
 
 RULES = [labels.by_sign, labels.by_row_sum]
@@ -235,3 +236,10 @@ def test_decay_that_is_announced_is_taken_out(rule):
     decayed = {name: g + 5.0 * honest.weights[name] for name, g in honest.gradient.items()}
     sent = replace(honest, gradient=decayed, protocol=Protocol(weight_decay=5.0))
     assert rule(sent).tolist() == [2]
+
+
+def test_a_known_scale_counts_behind_a_defence_too(seeded):
+    """What is clipped keeps its signs, of two classes too, where nothing else tells them."""
+    honest = with_gradient(shared_by(3, 1, classes=2), torch.neg)
+    sent = replace(honest, protocol=Protocol(scale=-1.0))
+    assert labels.read(defend(sent, [clip(1e-3)], seeded(0))).tolist() == [1]

@@ -22,7 +22,7 @@ GENERATED = ["search", "genindex", "py-modindex"]  # pages that Sphinx adds
 DESK = {"width": 1200, "height": 900}
 PHONE = {"width": 390, "height": 844}
 COMPRESSED = {".html", ".js", ".css", ".json", ".svg", ".txt", ".ipynb"}
-CHAPTERS = [page for page in PAGES if page.startswith("notebooks/0")]
+CHAPTERS = [page for page in PAGES if re.match(r"notebooks/\d", page)]
 
 
 @dataclass
