@@ -329,3 +329,22 @@ def test_changed_copy_of_a_defense_is_not_pickled_as_the_first():
 
 def test_numbers_by_name_or_place_make_the_same_defense():
     assert defenses.noise(sigma=0.1) == defenses.noise(0.1)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (torch.rand(0, 1, 8, 8), r"images have the shape \(batch"),
+        (torch.rand(1, 8, 8), r"try x\[None\]"),
+        (torch.rand(1, 1, 8, 8).double(), r"move one to the other"),
+    ],
+)
+def test_soteria_refuses_images_that_its_model_does_not_take(x, message):
+    with pytest.raises(ValueError, match=message):
+        defenses.soteria(models.lenet((1, 8, 8), 4), x, 0.5)
+
+
+def test_soteria_refuses_a_model_that_changes_in_its_forward_pass():
+    layers = (torch.nn.BatchNorm2d(1), torch.nn.Flatten(), torch.nn.Linear(64, 4))
+    with pytest.raises(ValueError, match="BatchNorm2d in train mode"):
+        defenses.soteria(torch.nn.Sequential(*layers), torch.rand(1, 1, 8, 8), 0.5)

@@ -288,3 +288,10 @@ def test_private_round_refuses_what_it_cannot_clip(seeded):
         dp_sgd.private_round(frozen, BATCH, seeded(0), **options)
     with pytest.raises(ValueError, match=r"images are a tensor"):
         dp_sgd.private_round(MODEL, Batch(X.tolist(), BATCH.y), seeded(0), **options)
+
+
+def test_epsilon_is_not_negative(seeded):
+    """The bound of Rényi's accountant is, where δ is large."""
+    assert dp_sgd.epsilon(1.0, delta=0.5, sample_rate=0.1, steps=1) == 0.0
+    options = {"epochs": 1, "batch_size": 2, "noise_multiplier": 10.0, "delta": 0.5}
+    assert dp_sgd.train(MODEL, BATCH, seeded(0), **options).epsilon == 0.0

@@ -7,8 +7,10 @@ from torch import Generator, Tensor, nn
 from torch.func import jacrev
 
 from dlgutils import models
+from dlgutils.federated.batch_checks import check_images
 from dlgutils.federated.defenses.checks import check_share
 from dlgutils.federated.defenses.pruning import largest
+from dlgutils.federated.model_checks import check_model
 from dlgutils.models.forward import forward
 from dlgutils.models.modules import recorded_calls
 from dlgutils.protocol import Defense, Effect
@@ -32,10 +34,15 @@ def soteria(model: nn.Module, x: Tensor, share: float) -> Defense:
             added up.
         share: of the features that is kept, above 0 and at most 1; the paper prunes 1 to 80 %.
 
-    Raises ValueError for a share out of range, and if no linear layer is called.
+    A feature that is zero for these images, as a ReLU's may be, is among those kept.
+
+    Raises ValueError for a share out of range, for models and images that `share` does not take,
+    and if no linear layer is called.
     """
     check_share("soteria", share)
     model = models.unwrapped(model)
+    check_model(model)
+    check_images(next(model.parameters()), x)
     weights = {name: weight.detach() for name, weight in model.named_parameters()}
     seen: list[str] = []
 

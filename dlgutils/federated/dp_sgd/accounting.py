@@ -28,7 +28,7 @@ def epsilon(noise_multiplier: float, *, delta: float, sample_rate: float, steps:
     accountant = RDPAccountant()
     accountant.history = [(noise_multiplier, sample_rate, steps)]
     with quiet():
-        return float(accountant.get_epsilon(delta))
+        return max(float(accountant.get_epsilon(delta)), 0.0)
 
 
 def noise_multiplier_for(epsilon: float, *, delta: float, sample_rate: float, steps: int) -> float:

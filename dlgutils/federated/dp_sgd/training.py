@@ -140,7 +140,7 @@ def train(
         spent = engine.get_epsilon(delta) if noise_multiplier else math.inf
     trained = sampled._module.eval()
     steps = epochs * len(loader)
-    return Private(trained, float(spent), delta, noise_multiplier, 1 / len(loader), steps)
+    return Private(trained, max(float(spent), 0.0), delta, noise_multiplier, 1 / len(loader), steps)
 
 
 def _trainable(model: nn.Module, batch: Batch) -> nn.Module:
