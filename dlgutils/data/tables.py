@@ -15,9 +15,9 @@ def table(name: str) -> "pandas.DataFrame":
     "dropout_run", "dia": attackers on dropout. "dropout_cost": the accuracy that dropout costs.
     "closed_form": images without a search. "trained", "feature_matching": what networks give away
     while they are trained. "batches", "mixing", "pairs", "separation", "unmixing": how batches come
-    apart. "noise_limit": attackers beside what noise allows. "defended_training", "defenses": what
-    defences cost, and what they leave. "fedavg", "fedavg_labels", "batch_norm", "quick_start": what
-    comes back from clients of real rounds.
+    apart. "noise_limit": attackers beside what noise allows. "defended_training": what defences
+    cost in accuracy. "fedavg", "fedavg_labels", "batch_norm", "quick_start": what comes back from
+    clients of real rounds.
     The scripts that make them are in `reproduce/`. Raises ValueError for another name.
     """
     folder = resources.files("dlgutils") / "tables"

@@ -290,8 +290,33 @@ def test_private_round_refuses_what_it_cannot_clip(seeded):
         dp_sgd.private_round(MODEL, Batch(X.tolist(), BATCH.y), seeded(0), **options)
 
 
-def test_epsilon_is_not_negative(seeded):
+def test_epsilon_is_not_negative():
     """The bound of Rényi's accountant is, where δ is large."""
     assert dp_sgd.epsilon(1.0, delta=0.5, sample_rate=0.1, steps=1) == 0.0
+    assert dp_sgd.epsilon(10.0, delta=0.15, sample_rate=0.5, steps=2) == 0.0
+
+
+class MixesByHand(nn.Module):
+    """A network that takes the mean image off each image."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(64, 4)
+
+    def forward(self, x):
+        x = x.flatten(1)
+        return self.fc(x - x.mean(0))
+
+
+def test_a_model_that_mixes_its_images_by_hand_has_no_private_round(seeded):
+    batch = Batch(torch.rand(4, 1, 8, 8, generator=seeded(0)), torch.arange(4))
+    with pytest.raises(ValueError, match="when another one is beside it"):
+        dp_sgd.private_round(
+            MixesByHand(), batch, seeded(0), max_grad_norm=1.0, noise_multiplier=1.0
+        )
+
+
+def test_a_delta_that_lets_one_example_out_is_refused(seeded):
     options = {"epochs": 1, "batch_size": 2, "noise_multiplier": 10.0, "delta": 0.5}
-    assert dp_sgd.train(MODEL, BATCH, seeded(0), **options).epsilon == 0.0
+    with pytest.raises(ValueError, match=r"below one over the number of examples, 1/\d+, got 0\.5"):
+        dp_sgd.train(MODEL, BATCH, seeded(0), **options)

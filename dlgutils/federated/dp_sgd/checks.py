@@ -4,7 +4,8 @@ import math
 from collections.abc import Iterable, Mapping
 from numbers import Real
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from dlgutils import models
@@ -19,6 +20,8 @@ _RANGES: Mapping[str, tuple[float, float, str]] = {
     "delta": (0, 1, "a probability between 0 and 1"),
     "sample_rate": (0, math.nextafter(1, 2), "a probability above 0, at most 1"),
 }
+
+_ALIKE = 1e-3  # of the largest output: far above rounding
 
 
 def check_numbers(numbers: Mapping[str, float]) -> None:
@@ -48,6 +51,30 @@ def check_private(model: nn.Module) -> None:
     active = list(models.active_dropouts(model))
     if active:
         raise ValueError(_of_dropout(active[0].removesuffix(".mask")))
+
+
+@torch.no_grad()
+def check_alone(model: nn.Module, x: Tensor) -> None:
+    """Raises ValueError if what the model makes of an image depends on the image beside it.
+
+    x: one image, (1, channels, height, width). Its negative is put beside it.
+    """
+    alone = model(x)
+    beside = model(torch.cat([x, 1 - x]))[:1]
+    if (beside - alone).abs().max() > _ALIKE * alone.abs().max():
+        raise ValueError(
+            "this model makes something else of an image when another one is beside it, so no "
+            "example has a gradient of its own to be clipped; treat each image by itself"
+        )
+
+
+def check_delta(delta: float, examples: int) -> None:
+    """Raises ValueError for a δ that would allow the data of one example to be published."""
+    if delta >= 1 / examples:
+        raise ValueError(
+            f"delta is below one over the number of examples, 1/{examples}, got {delta:g}: with "
+            "more, publishing an example at random would count as private"
+        )
 
 
 def multiplier_of(row: Iterable[Defense]) -> float:

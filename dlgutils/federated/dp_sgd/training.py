@@ -17,7 +17,7 @@ from dlgutils.federated import defenses
 from dlgutils.federated.checks import check_batch, check_model
 from dlgutils.federated.defenses.checks import require_generator
 from dlgutils.federated.dp_sgd.backend import DPOptimizer, GradSampleModule, PrivacyEngine, quiet
-from dlgutils.federated.dp_sgd.checks import check_numbers, check_private
+from dlgutils.federated.dp_sgd.checks import check_alone, check_delta, check_numbers, check_private
 from dlgutils.federated.inputs import check_arrays
 from dlgutils.federated.local_training import trained_names
 from dlgutils.protocol import Protocol
@@ -120,6 +120,7 @@ def train(
     numbers = {"noise_multiplier": noise_multiplier, "max_grad_norm": max_grad_norm}
     check_numbers({**numbers, "delta": delta, "epochs": epochs, "batch_size": batch_size})
     generator = require_generator("the batches and noise of DP-SGD", generator)
+    check_delta(delta, len(data.x))
     size = min(batch_size, len(data.x))
     loader = DataLoader(TensorDataset(*data), batch_size=size, generator=generator)
     with quiet():
@@ -150,6 +151,7 @@ def _trainable(model: nn.Module, batch: Batch) -> nn.Module:
     check_private(model)
     check_model(model)
     check_batch(model, batch)
+    check_alone(model, batch.x[:1])
     if not trained_names(model):
         raise ValueError(
             "no parameter of this model is trained: requires_grad is False everywhere, so there is "
