@@ -6,11 +6,12 @@ through the defence and sends it. DP-SGD on one image is clipping, and the noise
 has no training of its own: its trained network is the undefended one.
 
 The attackers: *naive search*, iDLG by somebody who takes what comes for the gradient itself;
-*search*, iDLG which repeats the defence on its guesses; *features*, which reads the input of the
-linear layer and matches it; and the *closed form*, which is told the noise. What an attacker
-refuses counts as not recovered. *Best* is the knowing attacker that identifies most; to choose it
-afterwards is in the attackers' favour. Images are recovered below an MSE of 1e-2, recognisable from
-an SSIM of 0.5, identified if no other of the 1 393 fruits is nearer to what was found.
+*search*, iDLG which repeats the defence on its guesses and weighs its noise; *features*, which
+reads or estimates the input of the linear layer and matches it, the error weighed; and the *closed
+form*, which is told the noise. What an attacker refuses counts as not recovered. *Best* is the
+knowing attacker that identifies most; to choose it afterwards is in the attackers' favour. Images
+are recovered below an MSE of 1e-2, recognisable from an SSIM of 0.5, identified if no other of the
+1 393 fruits is nearer to what was found.
 
 `python -m reproduce.defenses` writes defenses.csv, and what the best attackers found as pictures,
 defenses.npz. Finished defences are kept in _build/defenses, so an interrupted run goes on.
@@ -29,7 +30,9 @@ from torch import Generator, Tensor, nn
 import dlgutils as du
 from dlgutils import attacks, data, federated, metrics, models, sweeps
 from dlgutils.analytic import closed_form
+from dlgutils.analytic.features_of_one import feature_error
 from dlgutils.federated import defenses
+from dlgutils.matching import weighing_noise
 from reproduce.defended_training import (
     CLIP,
     SETTINGS,
@@ -65,14 +68,22 @@ def naive_search(model: nn.Module, rounds: Sequence[du.Shared]) -> list[du.Batch
 
 
 def knowing_search(model: nn.Module, rounds: Sequence[du.Shared]) -> list[du.Batch]:
-    """iDLG with the mask read, by somebody who repeats the defence on every guess."""
+    """iDLG with the mask read, by somebody who repeats the defence on guesses and weighs noise."""
     dropped = any(layer.p for layer in models.dropouts(model).values())
-    return search(model, rounds, attacks.mask_reading if dropped else attacks.idlg)
+    attack = attacks.mask_reading if dropped else attacks.idlg
+    sigma = rounds[0].protocol.sigma
+    return search(model, rounds, weighing_noise(attack, sigma) if sigma else attack)
 
 
 def features(model: nn.Module, rounds: Sequence[du.Shared]) -> list[du.Batch]:
-    """The input of the linear layer is read, and matched."""
-    return search(model, rounds, attacks.features)
+    """The input of the linear layer is read or estimated, and matched, its error weighed."""
+    errors = [feature_error(model, shared) for shared in rounds]
+    if not any(errors):
+        return search(model, rounds, attacks.features)
+    found = []
+    for shared, error in zip(rounds, errors, strict=True):
+        found += search(model, [shared], weighing_noise(attacks.features, error))
+    return found
 
 
 def solved(model: nn.Module, rounds: Sequence[du.Shared]) -> list[du.Batch]:
