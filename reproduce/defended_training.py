@@ -23,13 +23,11 @@ import joblib
 import pandas as pd
 import torch
 from torch import Generator, nn
-from torch.func import functional_call
-from torch.nn.functional import cross_entropy
 
-from dlgutils import Batch, models, sweeps
+from dlgutils import models, sweeps
 from dlgutils.federated import defenses, dp_sgd
 from dlgutils.federated.defenses import Defense
-from reproduce.early_stopping import Split, accuracy, split, train_until_done
+from reproduce.early_stopping import Split, accuracy, epochs, split, train_until_done
 from reproduce.inputs import count_classes
 from reproduce.tables import COMMITTED, print_table
 
@@ -87,7 +85,15 @@ def train(images: str, name: str, seed: int) -> dict[str, Any]:
     parts = split(images, SIZES[images], generator)
     model = models.init_default(network(images, setting.rate), generator)
     if setting.epsilon is None:
-        trained = epochs(model, parts.training, setting, generator)
+        trained = epochs(
+            model,
+            parts.training,
+            generator,
+            setting.defenses,
+            size=BATCH,
+            rate=LEARNING_RATE,
+            most=MOST_EPOCHS,
+        )
         row = train_until_done(model, parts, trained, PATIENCE)
         row |= {"noise_multiplier": None, "spent": None}
     else:
@@ -106,25 +112,6 @@ def network(images: str, rate: float = 0.0) -> nn.Module:
 def kept_network(images: str, name: str, seed: int) -> Path:
     """Where the weights of a training are."""
     return FOLDER / f"{images}, {name}, {seed}.pt"
-
-
-def epochs(
-    model: nn.Module, batch: Batch, setting: Setting, generator: Generator
-) -> Iterator[None]:
-    """Train the model, with a defended update in every step of Adam; yields after each epoch."""
-    adam = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
-    named = dict(model.named_parameters())
-    for _ in range(MOST_EPOCHS):
-        for part in torch.randperm(len(batch.x), generator=generator).split(BATCH):
-            masks = models.draw_masks(model, len(part), generator)
-            loss = cross_entropy(functional_call(model, masks, (batch.x[part],)), batch.y[part])
-            update = dict(zip(named, torch.autograd.grad(loss, named.values()), strict=True))
-            for defense in setting.defenses:
-                update = defense(update, generator)
-            for parameter, g in zip(named.values(), update.values(), strict=True):
-                parameter.grad = g.to(parameter)
-            adam.step()
-        yield
 
 
 def train_privately(

@@ -17,12 +17,10 @@ from typing import Any
 import joblib
 import pandas as pd
 import torch
-from torch import Generator, nn
-from torch.func import functional_call
-from torch.nn.functional import cross_entropy
+from torch import Generator
 
-from dlgutils import Batch, models, sweeps
-from reproduce.early_stopping import split, train_until_done
+from dlgutils import models, sweeps
+from reproduce.early_stopping import epochs, split, train_until_done
 from reproduce.tables import COMMITTED, print_table
 
 RATES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
@@ -50,20 +48,10 @@ def train(rate: float, seed: int) -> dict[str, Any]:
     generator = Generator().manual_seed(seed)
     parts = split("fruits", (TRAINING, VALIDATION, TEST), generator)
     model = models.init_default(models.lenet(classes=14, dropout=rate), generator)
-    return train_until_done(model, parts, epochs(model, parts.training, generator), PATIENCE)
-
-
-def epochs(model: nn.Module, batch: Batch, generator: Generator) -> Iterator[None]:
-    """Train the model, with fresh masks in every step of Adam; yields after each epoch."""
-    adam = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
-    for _ in range(MOST_EPOCHS):
-        for part in torch.randperm(len(batch.x), generator=generator).split(BATCH):
-            masks = models.draw_masks(model, len(part), generator)
-            adam.zero_grad()
-            logits = functional_call(model, masks, (batch.x[part],))
-            cross_entropy(logits, batch.y[part]).backward()
-            adam.step()
-        yield
+    trained = epochs(
+        model, parts.training, generator, size=BATCH, rate=LEARNING_RATE, most=MOST_EPOCHS
+    )
+    return train_until_done(model, parts, trained, PATIENCE)
 
 
 def summary(table: pd.DataFrame) -> Iterator[list[Any]]:

@@ -1,12 +1,15 @@
 """Training until the validation images say that it is done; accuracy on images held back."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, nn
+from torch.func import functional_call
+from torch.nn.functional import cross_entropy
 
-from dlgutils import Batch, metrics
+from dlgutils import Batch, metrics, models
+from dlgutils.protocol import Defense
 from reproduce.inputs import all_images
 
 
@@ -31,6 +34,42 @@ def accuracy(model: nn.Module, batch: Batch) -> float:
     with torch.no_grad():
         found = model(batch.x).argmax(1)
     return round(metrics.label_accuracy(found[None], batch.y).item(), 4)
+
+
+def epochs(
+    model: nn.Module,
+    batch: Batch,
+    generator: Generator,
+    defenses: Iterable[Defense] = (),
+    *,
+    size: int,
+    rate: float,
+    most: int,
+) -> Iterator[None]:
+    """Train the model, with fresh masks in every step of Adam; yields after each epoch.
+
+    Args:
+        model: it is trained.
+        batch: all images to learn from.
+        generator: draws their order, masks, and what defences draw.
+        defenses: what each update goes through before Adam gets it.
+        size: images of a step.
+        rate: of Adam.
+        most: epochs.
+    """
+    adam = torch.optim.Adam(model.parameters(), lr=rate)
+    named = dict(model.named_parameters())
+    for _ in range(most):
+        for part in torch.randperm(len(batch.x), generator=generator).split(size):
+            masks = models.draw_masks(model, len(part), generator)
+            loss = cross_entropy(functional_call(model, masks, (batch.x[part],)), batch.y[part])
+            update = dict(zip(named, torch.autograd.grad(loss, named.values()), strict=True))
+            for defense in defenses:
+                update = defense(update, generator)
+            for parameter, g in zip(named.values(), update.values(), strict=True):
+                parameter.grad = g.to(parameter)
+            adam.step()
+        yield
 
 
 def train_until_done(
