@@ -1,0 +1,62 @@
+"""What an audit says: a finding of each probe, scores, advice, and the report that holds them."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from dlgutils.metrics import Rate
+from dlgutils.types import Batch
+
+Verdict = Literal["leak", "quiet", "inapplicable", "failed", "not reached"]
+"""*leak*: it read something of the client; *quiet*: it looked and read nothing; *inapplicable*: it
+does not fit this network or protocol; *failed*: it broke; *not reached*: the budget ended first."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What was found beside the truth, which no probe sees."""
+
+    labels: Rate  # of the images, those whose label is right
+    recognisable: Rate  # SSIM of 0.5 or more
+    identified: Rate | None  # nearer to its own image than to all others that the caller gave
+    mse: float  # median over the images
+    ssim: float  # median over the images
+    baseline_mse: float  # median MSE of the mean of the caller's other images
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one probe read of one round, and how the attacker knows."""
+
+    probe: str  # its name, such as "labels"
+    verdict: Verdict
+    told: str  # in plain words, one or two sentences, with the numbers
+    certificate: str = ""  # what the attacker sees that says it is right; "": nothing does
+    read_from: tuple[str, ...] = ()  # the tensors of the update that it was read from
+    seconds: float = 0.0
+    found: Batch | None = None  # images and labels, in the order of the truth once scored
+    scores: Scores | None = None  # None: it found no images
+
+
+@dataclass(frozen=True)
+class Advice:
+    """A change, and what the audit finds after it."""
+
+    change: str  # such as "clip to 1 and add noise of 0.01"
+    told: str  # what it does, and what it costs, in plain words
+    before: Rate  # images recognisable as it is
+    after: Rate  # and with this change
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an audit found."""
+
+    model: str  # its class, and how many numbers it has
+    protocol: str  # in plain words
+    truth: Batch  # the client's images and labels
+    findings: tuple[Finding, ...]  # in the order of the probes
+    best: int | None  # which finding the attacker would choose by what they see; None: no images
+    advice: tuple[Advice, ...] = ()
+    limits: tuple[str, ...] = field(default=())  # what this audit cannot see, a sentence each
+    seconds: float = 0.0
+    complete: bool = True  # False if it was interrupted
