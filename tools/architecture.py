@@ -17,7 +17,7 @@ FLOORS = (
     ("federated",),
     ("analytic", "matching"),
     ("attacks",),
-    ("sweeps", "javascript", "testing", "audit"),
+    ("sweeps", "javascript", "testing", "auditing"),
     ("widgets",),
 )
 """Rooms, from the ground up: a room imports from lower floors, and from itself."""
