@@ -55,10 +55,10 @@ def as_json(document: Document) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Records as dicts of their fields, without those of images; no number but finite ones."""
+    """Records as dicts of their fields, without those of tensors; no number but finite ones."""
     if is_dataclass(value):
         pairs = {field.name: getattr(value, field.name) for field in fields(value)}
-        return {name: plain(part) for name, part in pairs.items() if name not in IMAGES}
+        return {name: plain(part) for name, part in pairs.items() if name not in SECRETS}
     if isinstance(value, metrics.Rate):
         return {name: plain(part) for name, part in value._asdict().items()}
     if isinstance(value, tuple):
@@ -68,7 +68,7 @@ def plain(value: Any) -> Any:
     return value
 
 
-IMAGES = ("truth", "found")  # fields with images, which a document leaves out
+SECRETS = ("truth", "found", "masks")  # fields of tensors, which a document leaves out
 
 
 def compared(found: Batch, truth: Batch) -> list[dict[str, Any]]:

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from dlgutils import storage
 from dlgutils.auditing import documents, pages, text
 from dlgutils.metrics import Rate
-from dlgutils.types import Batch
+from dlgutils.types import Batch, Tensors
 
 Verdict = Literal["leak", "quiet", "inapplicable", "failed", "not reached"]
 """*leak*: it read something of the client; *quiet*: it looked and read nothing; *inapplicable*: it
@@ -18,12 +19,12 @@ does not fit this network or protocol; *failed*: it broke; *not reached*: the bu
 class Scores:
     """What was found beside the truth, which no probe sees."""
 
-    labels: Rate  # of the images, those whose label is right
-    recognisable: Rate  # SSIM of 0.5 or more
-    identified: Rate | None  # nearer to its own image than to all others that the caller gave
+    recognisable: Rate  # SSIM of 0.5 or more, and nearer than the baseline
+    identified: Rate | None  # nearer to its own image than all others that the caller gave, and
+    # than the baseline; None: the caller gave one image only
     mse: float  # median over the images
     ssim: float  # median over the images
-    baseline_mse: float  # median MSE of the mean of the caller's other images
+    baseline_mse: float  # median MSE of the mean of the caller's other images; of one: of mid-grey
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,16 @@ class Finding:
 
     probe: str  # its name, such as "labels"
     verdict: Verdict
-    told: str  # in plain words, one or two sentences, with the numbers
+    told: str  # in plain words, one or two sentences, with the numbers; or why there are none
     certificate: str = ""  # what the attacker sees that says it is right; "": nothing does
     read_from: tuple[str, ...] = ()  # the tensors of the update that it was read from
     seconds: float = 0.0
     found: Batch | None = None  # images and labels, in the order of the truth once scored
+    masks: Tensors = MappingProxyType({})  # of dropout, {name: (visits, *features)}
+    distance: float | None = None  # of the update that this would have sent, as attackers measure
+    # it: the relative squared error; behind noise, minus the logarithm of the posterior density
+    labels: Rate | None = None  # of the client's labels, those that it names, in any order
     scores: Scores | None = None  # None: it found no images
-    labels: Rate | None = None  # of the client's labels, those that it read, if it read no images
 
 
 @dataclass(frozen=True)

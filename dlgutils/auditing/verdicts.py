@@ -38,9 +38,7 @@ def leaks(report: Fields) -> list[str]:
 
 def labels_of(finding: Fields) -> Fields | None:
     """How many labels a finding has right, if it leaks; None: it says nothing of labels."""
-    if finding["verdict"] != "leak":
-        return None
-    return finding["labels"] or (finding["scores"] or {}).get("labels")
+    return finding["labels"] if finding["verdict"] == "leak" else None
 
 
 def count(rate: Fields | None) -> str:
