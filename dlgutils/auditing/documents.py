@@ -17,6 +17,7 @@ from dlgutils.types import Batch
 
 VERSION = 1
 """Of the schema: another number for a document that readers of this one would misread."""
+SECRETS = ("truth", "found")  # fields of images, which a document leaves out
 RECOGNISABLE = 0.5  # the SSIM from which an image is called recognisable
 
 Document = Mapping[str, Any]
@@ -55,21 +56,19 @@ def as_json(document: Document) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Records as dicts of their fields, without those of tensors; no number but finite ones."""
+    """Records as dicts of their fields, without images; of tensors the names; no infinity."""
     if is_dataclass(value):
         pairs = {field.name: getattr(value, field.name) for field in fields(value)}
         return {name: plain(part) for name, part in pairs.items() if name not in SECRETS}
     if isinstance(value, metrics.Rate):
         return {name: plain(part) for name, part in value._asdict().items()}
+    if isinstance(value, Mapping):
+        return list(value)
     if isinstance(value, tuple):
         return [plain(part) for part in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-SECRETS = ("truth", "found", "masks")  # fields of tensors, which a document leaves out
-
 
 def compared(found: Batch, truth: Batch) -> list[dict[str, Any]]:
     """Each image that was found beside its truth: SSIM, MSE, and the two labels."""

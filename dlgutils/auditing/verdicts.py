@@ -74,14 +74,16 @@ def _of_labels(report: Fields, images: int) -> str:
 
 def _of_others(report: Fields) -> Iterator[str]:
     for finding in _other_leaks(report):
+        names = ", ".join(finding["masks"])
+        what = f"the dropout mask of {names}" if names else f"what “{finding['probe']}” reads"
         where = ", ".join(finding["read_from"])
-        yield f"{finding['probe']}: visible{f' in {where}' if where else ''}"
+        yield f"{what} is visible{f' in {where}' if where else ''}"
 
 
 def _other_leaks(report: Fields) -> Iterator[Fields]:
     """What leaks and is neither an image nor a label: a mask, a scale, features."""
     for finding in report["findings"]:
-        is_other = not finding["scores"] and not finding["labels"]
+        is_other = finding["masks"] or not (finding["scores"] or finding["labels"])
         if finding["verdict"] == "leak" and is_other:
             yield finding
 
