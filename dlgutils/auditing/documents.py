@@ -56,12 +56,14 @@ def as_json(document: Document) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Records as dicts of their fields, without images; of tensors the names; no infinity."""
+    """Records as dicts of their fields, without images; of masks the names; no infinity."""
     if is_dataclass(value):
         pairs = {field.name: getattr(value, field.name) for field in fields(value)}
         return {name: plain(part) for name, part in pairs.items() if name not in SECRETS}
     if isinstance(value, metrics.Rate):
         return {name: plain(part) for name, part in value._asdict().items()}
+    if isinstance(value, torch.Tensor):
+        return value.tolist()
     if isinstance(value, Mapping):
         return list(value)
     if isinstance(value, tuple):

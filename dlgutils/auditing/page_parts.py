@@ -67,7 +67,7 @@ def overview(report: Fields) -> str:
         right = escape(found_by(finding)) or "–"
         time = escape(seconds(finding["seconds"]))
         rows.append((name, badge(finding["verdict"]), right, time))
-    return table(("Probe", "Verdict", "Right", "Time"), rows)
+    return table(("Probe", "Verdict", "Came back", "Time"), rows)
 
 
 def told(report: Fields) -> str:
@@ -92,7 +92,7 @@ def _probe(number: int, finding: Fields) -> str:
         confirmed = finding["certificate"] or "nothing that the attacker sees confirms it"
         facts["How the attacker knows"] = escape(confirmed)
     if found_by(finding):
-        facts["Right"] = escape(found_by(finding))
+        facts["Came back"] = escape(found_by(finding))
     if finding["read_from"]:
         names = (f"<code>{escape(name)}</code>" for name in finding["read_from"])
         facts["Read from"] = ", ".join(names)

@@ -36,12 +36,12 @@ def seconds(number: float) -> str:
 
 
 def found_by(finding: Fields) -> str:
-    """What a finding has right, such as "3 of 8 images, 8 of 8 labels"; "" for nothing to count."""
+    """What a finding has right: "3 of 8 images recognisable, 8 of 8 labels right"; "": no count."""
     scores = finding["scores"] or {}
     images = verdicts.count(scores.get("recognisable"))
     labels = verdicts.count(verdicts.labels_of(finding))
-    parts = [f"{images} images" if images else "", f"{labels} labels" if labels else ""]
-    return ", ".join(part for part in parts if part)
+    counts = (f"{images} images recognisable", images), (f"{labels} labels right", labels)
+    return ", ".join(words for words, number in counts if number)
 
 
 def printable(words: str) -> str:
@@ -53,7 +53,7 @@ def printable(words: str) -> str:
 def _of_finding(finding: Fields) -> Iterator[str]:
     told = [finding["told"]]
     if found_by(finding):
-        told.append(f"Right: {found_by(finding)}.")
+        told.append(f"{found_by(finding)}.")
     if finding["certificate"]:
         told.append(f"Certificate: {finding['certificate']}.")
     if finding["read_from"]:
