@@ -44,7 +44,7 @@ def images(report: Fields, found: Sequence[Batch | None], truth: Batch) -> str:
 
 def _scores(finding: Fields) -> str:
     scores = finding["scores"]
-    words = [f"Over all images, the median SSIM is {_number(scores['ssim'])} (1 is the original)"]
+    words = [f"Over all images, the median SSIM is {_number(scores['ssim'], '.2f')} (1: the original)"]
     words.append(
         f"the median squared error {_number(scores['mse'])}, where guessing without the update "
         f"has {_number(scores['baseline_mse'])}"
@@ -55,19 +55,18 @@ def _scores(finding: Fields) -> str:
     return f"<p>{escape('; '.join(words))}.</p>"
 
 
-def _number(value: float | None) -> str:
-    return "not defined" if value is None else f"{value:.2g}"
+def _number(value: float | None, form: str = ".2g") -> str:
+    return "not defined" if value is None else format(value, form)
 
 
 def overview(report: Fields) -> str:
-    """A table with a row for each probe: its verdict, what it has right, and its time."""
+    """A table with a row for each probe: its verdict, and what it has right."""
     rows = []
     for k, finding in enumerate(report["findings"], 1):
         name = f'<a href="#probe-{k}">{escape(finding["probe"])}</a>'
         right = escape(found_by(finding)) or "–"
-        time = escape(seconds(finding["seconds"]))
-        rows.append((name, badge(finding["verdict"]), right, time))
-    return table(("Probe", "Verdict", "Came back", "Time"), rows)
+        rows.append((name, badge(finding["verdict"]), right))
+    return table(("Probe", "Verdict", "Came back"), rows)
 
 
 def told(report: Fields) -> str:
@@ -90,13 +89,14 @@ def _probe(number: int, finding: Fields) -> str:
     facts = {}
     if finding["verdict"] in ("leak", "quiet"):
         confirmed = finding["certificate"] or "nothing that the attacker sees confirms it"
-        facts["How the attacker knows"] = escape(confirmed)
+        facts["Evidence"] = escape(confirmed)
     if found_by(finding):
         facts["Came back"] = escape(found_by(finding))
     if finding["read_from"]:
         names = (f"<code>{escape(name)}</code>" for name in finding["read_from"])
         facts["Read from"] = ", ".join(names)
-    facts["Time"] = escape(seconds(finding["seconds"]))
+    if finding["verdict"] != "not reached":
+        facts["Time"] = escape(seconds(finding["seconds"]))
     body = f"<p>{escape(finding['told'])}</p>{definitions(facts)}"
     return (
         f'<section class="probe" aria-labelledby="probe-{number}">'
@@ -117,7 +117,8 @@ def advice(report: Fields) -> str:
     rows = []
     for each in report["advice"]:
         change = f"{escape(each['change'])}<p>{escape(each['told'])}</p>"
-        before, after = verdicts.count(each["before"]), verdicts.count(each["after"])
+        counts = [verdicts.count(each[when]) for when in ("before", "after")]
+        before, after = (f'<span class="count">{count}</span>' for count in counts)
         rows.append((change, before, after))
     return table(("Change", "Before", "After"), rows, "Images recognisable, by an audit of each")
 

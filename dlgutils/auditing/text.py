@@ -41,7 +41,8 @@ def found_by(finding: Fields) -> str:
     images = verdicts.count(scores.get("recognisable"))
     labels = verdicts.count(verdicts.labels_of(finding))
     counts = (f"{images} images recognisable", images), (f"{labels} labels right", labels)
-    return ", ".join(words for words, number in counts if number)
+    masks = [f"the mask of {name}" for name in finding["masks"]]
+    return ", ".join([*(words for words, number in counts if number), *masks])
 
 
 def printable(words: str) -> str:
