@@ -1,8 +1,9 @@
 """What an audit says: a finding of each probe, scores, advice, and the report that holds them."""
 
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Literal
+
+from torch import Tensor
 
 from dlgutils.metrics import Rate
 from dlgutils.types import Batch, Tensors
@@ -35,10 +36,11 @@ class Finding:
     read_from: tuple[str, ...] = ()  # the tensors of the update that it was read from
     seconds: float = 0.0
     found: Batch | None = None  # images and labels, in the order of the truth once scored
-    masks: Tensors = MappingProxyType({})  # of dropout, {name: (visits, *features)}
+    masks: Tensors = field(default_factory=dict)  # of dropout, {name: (visits, *features)}
     distance: float | None = None  # of the update that this would have sent, as attackers measure
     # it: the relative squared error; behind noise, minus the logarithm of the posterior density
-    labels: Rate | None = None  # of the client's labels, those that it names, in any order
+    named: Tensor | None = None  # (n,) the labels that it names, in any order
+    labels: Rate | None = None  # of the client's labels, those that are among the named ones
     scores: Scores | None = None  # None: it found no images
 
 
