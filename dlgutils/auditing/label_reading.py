@@ -1,0 +1,111 @@
+"""What the classifier's gradient says about the labels of a round, and how sure that is."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dlgutils.analytic import label_counts, labels
+from dlgutils.federated.consistency import without_scale_and_decay
+from dlgutils.types import Shared
+
+_ABOVE_NOISE = 1.2  # times what noise alone makes of the largest singular value
+_COUNTED = 0.5  # of an image: the most that noise may move a count
+
+
+@dataclass(frozen=True)
+class LabelReading:
+    """Labels of a round as its server reads them."""
+
+    y: Tensor  # (batch,) int64, in no particular order
+    told: str  # how they were read
+    certificate: str  # what says that they are right; "": nothing does
+    read_from: tuple[str, ...]
+    visible: bool = True  # False: noise alone would look like this
+
+
+def read_labels(shared: Shared) -> LabelReading:
+    """The labels of one image or of a batch, certain or likely.
+
+    Raises ValueError for losses other than plain cross-entropy, and where the classifier's gradient
+    says nothing.
+    """
+    if not shared.protocol.is_cross_entropy:
+        raise ValueError(
+            "the rules of labels are those of cross-entropy of class ids, and the loss or the "
+            "targets of this round are others"
+        )
+    return _of_batch(shared) if shared.x_shape[0] > 1 else _of_one(shared)
+
+
+def _of_one(shared: Shared) -> LabelReading:
+    if shared.protocol.exact:
+        try:
+            return _by_signs(shared)
+        except ValueError:
+            if shared.protocol.steps == 1:
+                raise
+    weight, bias = shared.classifier
+    read_from = (weight, bias) if bias else (weight,)
+    stands_out = _above_noise(shared)
+    told = "The label is where the product δ uᵀ nearest to the classifier's gradient is smallest"
+    if not shared.protocol.sigma:
+        return LabelReading(labels.most_likely(shared), told, "", read_from)
+    told += f"; that product is {stands_out:.1f} times as long as noise alone would make it"
+    visible = stands_out > _ABOVE_NOISE
+    return LabelReading(labels.most_likely(shared), told, "", read_from, visible)
+
+
+def _by_signs(shared: Shared) -> LabelReading:
+    y = labels.read(shared)
+    weight, bias = shared.last_layer
+    name = bias if bias in shared.gradient else weight
+    certificate = f"one negative number of {shared.classes}, and all of them sum to zero"
+    if shared.protocol.steps > 1:
+        certificate = ""
+    return LabelReading(y, f"The label is where the gradient of {name} is negative", certificate, (name,))
+
+
+def _above_noise(shared: Shared) -> float:
+    """The classifier's gradient, its largest singular value, over that of noise alone.
+
+    A matrix (m, n) of noise σ has about σ (√m + √n) for that.
+    """
+    weight, bias = shared.classifier
+    g = shared.gradient[weight].double()
+    joined = torch.cat([g, shared.gradient[bias].double()[:, None]], 1) if bias else g
+    edge = shared.protocol.sigma * sum(math.sqrt(side) for side in joined.shape)
+    return float(torch.linalg.matrix_norm(joined, 2)) / edge if edge else math.inf
+
+
+def _of_batch(shared: Shared) -> LabelReading:
+    weight, bias = shared.classifier
+    images, protocol = shared.x_shape[0], shared.protocol
+    if bias is None:
+        raise ValueError(
+            f"{weight} has no bias, whose gradient says how many images of each class there are"
+        )
+    plain = without_scale_and_decay(shared)
+    if plain.protocol.scale is None:
+        raise ValueError("the counts of a batch need the scale of the update, which is unknown")
+    factor = plain.protocol.scale / (1 if protocol.sums else images)
+    delta_sum = plain.gradient[bias].double() / factor
+    counts = label_counts.of_untrained(delta_sum, plain.weights[bias].double(), images)
+    y = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
+    told = f"The labels are counted by the sum of δ in {bias}'s gradient"
+    if not protocol.exact:
+        return _behind_defenses(y, told, bias, protocol.sigma / abs(factor))
+    if protocol.steps > 1 or protocol.momentum:
+        return LabelReading(y, f"{told}, as if all steps saw the same weights", "", (bias,))
+    least = int(label_counts.lower_bounds(delta_sum).sum())
+    told += ", the others as if the network were untrained" if least < images else ""
+    certificate = f"{least} of {images} are certain: probabilities are not negative"
+    return LabelReading(y, told, certificate if least else "", (bias,))
+
+
+def _behind_defenses(y: Tensor, told: str, bias: str, error: float) -> LabelReading:
+    """The counts where each has an error, in images, of what noise adds."""
+    if error:
+        told += f", to which noise adds {error:.2g} images"
+    return LabelReading(y, told, "", (bias,), error <= _COUNTED)

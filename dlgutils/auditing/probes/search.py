@@ -1,0 +1,155 @@
+"""Searches: images whose features, or whose update, are those that were sent."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import nn
+
+from dlgutils import attacks, models
+from dlgutils.analytic import features, masks
+from dlgutils.analytic.features_of_one import feature_error
+from dlgutils.auditing.probes.images import with_images
+from dlgutils.auditing.records import Finding
+from dlgutils.auditing.situation import Situation
+from dlgutils.matching import invert, weighing_noise
+from dlgutils.types import Attack, Guess, Result, Shared, Tensors
+
+_EVALUATIONS = 400
+_AT_ONCE = 8  # images of a batch that was taken apart: what bounds the memory
+_MATCHED = 1e-6  # a distance at which a second search is not worth its time
+_OF_FEATURES, _OF_FIRST = 0.35, 0.6  # shares of the time that is left
+
+
+def feature_matching(situation: Situation) -> Finding:
+    """Images whose features are those that were read. Raises ValueError where none can be read."""
+    model, shared = situation.model, situation.shared
+    rounds, attack = [shared], attacks.features
+    if situation.images > 1:
+        rounds = features.split(model, shared, situation.separation.reading)
+    else:
+        error = feature_error(model, shared)
+        attack = weighing_noise(attack, error) if error else attack
+    result = _search(situation, rounds, attack, _OF_FEATURES)
+    x, y = result.x[:, 0], result.y[:, 0]
+    told = f"Images with the features that were read, after {_evaluations(result)} evaluations."
+    weight, *_ = shared.classifier
+    finding = Finding("feature matching", "leak", told, read_from=(weight,))
+    return _measured(with_images(situation, finding, told, x, y, _read_masks(situation)))
+
+
+def gradient_matching(situation: Situation) -> Finding:
+    """Images whose update is that which was sent, by the searches that suit the round."""
+    best = None
+    recipes = _recipes(situation)
+    for k, (attack, known) in enumerate(recipes):
+        last = k == len(recipes) - 1
+        result = _search(situation, [situation.shared], attack, 1.0 if last else _OF_FIRST)
+        finding = _found(situation, result, known)
+        if best is None or finding.distance < best.distance:
+            best = finding
+        if situation.clock.interrupted or not situation.clock.left or best.distance < _MATCHED:
+            break
+    return _measured(best)
+
+
+def _recipes(situation: Situation) -> list[tuple[Attack, Guess]]:
+    """Attacks, the best first, and what each takes as known."""
+    known = _known(situation)
+    drops = bool(models.active_dropouts(situation.model))
+
+    def infer(_: nn.Module, __: Shared) -> Guess:
+        return known
+
+    if known.y is None:
+        return [(situation.weighed(attacks.dlg), known)]
+    if drops and not known.masks and situation.shared.protocol.steps == 1:
+        return [(replace(attacks.dia, infer=infer), known)]
+    first = situation.weighed(replace(attacks.idlg, infer=infer))
+    if situation.shared.protocol.sigma:
+        return [(first, known)]
+    return [(first, known), (replace(attacks.inverting, infer=infer), known)]
+
+
+def _known(situation: Situation) -> Guess:
+    """Labels and masks, as far as they were read, of the same order."""
+    if situation.images > 1 and models.active_dropouts(situation.model):
+        reading = _separated(situation)
+        if reading is not None:
+            return Guess(y=reading.y, masks=reading.masks)
+    labels = situation.labels
+    y = None if labels is None else labels.y
+    return Guess(y=y, masks=_read_masks(situation))
+
+
+def _separated(situation: Situation) -> masks.Reading | None:
+    """The reading of a batch all of whose images came apart."""
+    try:
+        found = situation.separation
+    except ValueError:
+        return None
+    return found.reading if found.n_found == situation.images else None
+
+
+def _read_masks(situation: Situation) -> Tensors:
+    """The masks of one image, where they can be read."""
+    if situation.images > 1 or not models.active_dropouts(situation.model):
+        return {}
+    try:
+        return masks.read(situation.model, situation.shared).masks
+    except ValueError:
+        return {}
+
+
+def _search(
+    situation: Situation, rounds: Sequence[Shared], attack: Attack, share: float
+) -> Result:
+    """One search, which ends with a share of the time that is left, or with Ctrl-C."""
+    until = situation.clock.part(share)
+
+    def late(*_: object) -> bool:
+        return not until.left
+
+    seeds = range(situation.seed, situation.seed + len(rounds))
+    result = invert(
+        situation.model,
+        rounds,
+        attack,
+        seeds=seeds,
+        steps=_EVALUATIONS,
+        frames=1,
+        chunk=_AT_ONCE,
+        watch=late,
+    )
+    if not result.complete and until.left:
+        situation.clock.interrupted = True
+    return result
+
+
+def _found(situation: Situation, result: Result, known: Guess) -> Finding:
+    """What gradient matching found, before it is measured."""
+    told = f"{result.attack}: after {_evaluations(result)} evaluations."
+    read_from = tuple(situation.shared.gradient)
+    finding = Finding("gradient matching", "leak", told, read_from=read_from)
+    x, y = result.x[0], result.y[0]
+    finding = with_images(situation, finding, told, x, y, known.masks)
+    loss = float(result.best_loss)
+    hidden = models.active_dropouts(situation.model).keys() - known.masks.keys()
+    own = hidden or not situation.shared.protocol.is_cross_entropy
+    return replace(finding, distance=loss) if own else finding
+
+
+def _measured(finding: Finding) -> Finding:
+    """The finding with its distance in words; one that is no number is no finding."""
+    if finding.distance is None:
+        return finding
+    if not math.isfinite(finding.distance):
+        raise ValueError("the search found nothing whose update is finite")
+    told = f"{finding.told} The update of what was found is {finding.distance:.1e} from the sent."
+    return replace(finding, told=told)
+
+
+def _evaluations(result: Result) -> int:
+    return int((~result.loss.isnan()).sum(1).max())
+
+

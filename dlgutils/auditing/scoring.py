@@ -1,0 +1,120 @@
+"""What probes found beside the truth, and which of it the attacker would choose without it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from dlgutils import metrics
+from dlgutils.auditing.inputs import class_ids
+from dlgutils.auditing.records import Finding, Scores
+from dlgutils.federated import Round
+from dlgutils.metrics import Rate
+from dlgutils.types import Batch
+
+RECOGNISABLE = 0.5
+"""The SSIM from which on an image counts as recognisable."""
+_GREY = 0.5
+
+
+def scored(finding: Finding, secret: Round) -> Finding:
+    """The finding with what its labels and images are worth; images in the order of the truth."""
+    truth = secret.secret
+    finding = _with_labels(finding, class_ids(truth.y))
+    if finding.found is None:
+        return _with_masks(finding, secret)
+    x = finding.found.x.detach().nan_to_num(_GREY, _GREY, _GREY)
+    order = metrics.order(x.clamp(0, 1), truth.x)
+    masks = {name: mask[order] for name, mask in finding.masks.items() if len(mask) == len(order)}
+    found = Batch(x[order], finding.found.y[order])
+    scores = scores_of(found.x, truth.x)
+    verdict = "leak" if _leaks(scores) else "quiet"
+    finding = replace(finding, found=found, masks=masks, scores=scores, verdict=verdict)
+    return _with_masks(finding, secret)
+
+
+def scores_of(x: Tensor, truth: Tensor) -> Scores:
+    """How good images are, (batch, channels, height, width), in the order of the truth."""
+    shown = x.clamp(0, 1)
+    mse, baseline = metrics.mse(shown, truth), baseline_mse(truth)
+    ssim = torch.cat([metrics.ssim(a[None], b[None]) for a, b in zip(shown, truth, strict=True)])
+    nearer = mse < baseline
+    identified = None
+    if _differ(truth):
+        identified = metrics.success_rate(metrics.identified(shown, truth, truth) & nearer)
+    return Scores(
+        recognisable=metrics.success_rate((ssim >= RECOGNISABLE) & nearer),
+        identified=identified,
+        mse=float(mse.median()),
+        ssim=float(ssim.median()),
+        baseline_mse=float(baseline.median()),
+    )
+
+
+def baseline_mse(truth: Tensor) -> Tensor:
+    """The MSE of somebody without an update, (batch,): the mean of the other images, or mid-grey.
+
+    truth: (batch, channels, height, width).
+    """
+    if _differ(truth):
+        return metrics.mean_image(truth, truth).square()
+    return metrics.mse(torch.full_like(truth, _GREY), truth)
+
+
+def attackers_choice(findings: Sequence[Finding]) -> int | None:
+    """Which finding has images whose update is nearest to what was sent; None: none has images.
+
+    Images without a distance come after all that have one.
+    """
+    with_images = [k for k, finding in enumerate(findings) if finding.found is not None]
+
+    def distance(k: int) -> tuple[bool, float]:
+        measured = findings[k].distance
+        return measured is None, measured or 0.0
+
+    return min(with_images, key=distance, default=None)
+
+
+def none_of(total: int) -> Rate:
+    """The rate of no successes of so many."""
+    return metrics.success_rate(torch.zeros(total, dtype=torch.bool))
+
+
+def right_labels(named: Tensor, truth: Tensor) -> Rate:
+    """How many of the client's labels, (batch,), are among those named, each as often as it is."""
+    common = Counter(named.tolist()) & Counter(truth.tolist())
+    right = torch.arange(len(truth)) < common.total()
+    return metrics.success_rate(right)
+
+
+def _with_labels(finding: Finding, truth: Tensor | None) -> Finding:
+    """The finding with its labels counted; one that has nothing else and none right is quiet."""
+    if finding.named is None or truth is None:
+        return finding
+    rate = right_labels(finding.named, truth)
+    wrong = finding.probe == "labels" and not finding.certificate and rate.successes < rate.total
+    return replace(finding, labels=rate, verdict="quiet" if wrong else finding.verdict)
+
+
+def _with_masks(finding: Finding, secret: Round) -> Finding:
+    """The finding that says how many units of its masks are as the client drew them."""
+    if finding.probe != "masks" or len(secret.secret.x) > 1:
+        return finding
+    same = [(mask == secret.masks[name]).flatten() for name, mask in finding.masks.items()]
+    if not same:
+        return finding
+    right = torch.cat(same)
+    told = f"{finding.told} {int(right.sum())} of {len(right)} are as the client drew them."
+    return replace(finding, told=told)
+
+
+def _leaks(scores: Scores) -> bool:
+    identified = scores.identified is not None and scores.identified.successes > 0
+    return scores.recognisable.successes > 0 or identified
+
+
+def _differ(truth: Tensor) -> bool:
+    """Whether there is another image than the first, so that each has one beside it."""
+    return not truth.eq(truth[:1]).all()
