@@ -64,7 +64,7 @@ def _audited(options: argparse.Namespace) -> Report:
 
 
 def _check_targets(options: argparse.Namespace) -> None:
-    """Raises ValueError, before anything is done, if a file cannot be written where it is wanted."""
+    """Raises ValueError, before anything is done, where a file is wanted that cannot be written."""
     for path in (options.html, options.json):
         if path and (Path(path).is_dir() or not Path(path).absolute().parent.is_dir()):
             raise ValueError(f"{path} cannot be written; choose a file in a folder that exists")

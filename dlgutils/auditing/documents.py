@@ -12,13 +12,13 @@ from typing import Any
 import torch
 
 from dlgutils import metrics, storage
-from dlgutils.auditing import verdicts
+from dlgutils.auditing import inputs, verdicts
+from dlgutils.auditing.likeness import likeness
 from dlgutils.types import Batch
 
 VERSION = 1
 """Of the schema: another number for a document that readers of this one would misread."""
 SECRETS = ("truth", "found")  # fields of images, which a document leaves out
-RECOGNISABLE = 0.5  # the SSIM from which an image is called recognisable
 
 Document = Mapping[str, Any]
 """A report as `schema` describes it: dicts, lists, text, numbers, None."""
@@ -72,29 +72,24 @@ def plain(value: Any) -> Any:
         return None
     return value
 
+
 def compared(found: Batch, truth: Batch) -> list[dict[str, Any]]:
     """Each image that was found beside its truth: SSIM, MSE, and the two labels."""
-    with torch.no_grad():
-        ssim = metrics.ssim(found.x.float(), truth.x.float()).tolist()
-        mse = metrics.mse(found.x.float(), truth.x.float()).tolist()
-    labels = zip(class_ids(truth), class_ids(found), strict=True)
-    images = []
-    for similar, error, (label, read) in zip(ssim, mse, labels, strict=True):
-        images.append(
-            {
-                "ssim": plain(similar),
-                "mse": plain(error),
-                "recognisable": similar >= RECOGNISABLE,
-                "label": label,
-                "label_read": read,
-            }
-        )
-    return images
+    like = likeness(found.x.detach().to(truth.x), truth.x)
+    columns = {
+        "ssim": like.ssim.tolist(),
+        "mse": like.mse.tolist(),
+        "recognisable": like.recognisable.tolist(),
+        "label": class_ids(truth),
+        "label_read": class_ids(found),
+    }
+    rows = zip(*columns.values(), strict=True)
+    return [dict(zip(columns, map(plain, row), strict=True)) for row in rows]
 
 
 def class_ids(batch: Batch) -> list[int | None]:
-    """The class of each image: its id, the likeliest where there are probabilities, or None."""
-    if batch.y is None:
+    """The class of each image: its id, the likeliest of probabilities; None: nobody knows."""
+    y = inputs.class_ids(batch.y)
+    if y is None:
         return [None] * len(batch.x)
-    y = batch.y if batch.y.ndim == 1 else batch.y.argmax(-1)
-    return [int(label) for label in y]
+    return [label if label >= 0 else None for label in y.tolist()]

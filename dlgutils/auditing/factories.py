@@ -106,4 +106,8 @@ def _check_shapes(path: str | Path, weights: Tensors, own: Tensors) -> None:
 
 def _some(names: Iterable[str]) -> str:
     names = sorted(names)
-    return f"{', '.join(names[:3])} and {len(names) - 3} more" if len(names) > 3 else ", ".join(names) or "nothing"
+    return (
+        f"{', '.join(names[:3])} and {len(names) - 3} more"
+        if len(names) > 3
+        else ", ".join(names) or "nothing"
+    )

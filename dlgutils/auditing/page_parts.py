@@ -35,8 +35,8 @@ def images(report: Fields, found: Sequence[Batch | None], truth: Batch) -> str:
     chosen = f"the {shown} most similar of {len(best['images'])} images"
     of_all = "" if shown == len(best["images"]) else f" These are {chosen}."
     words = (
-        f"Left the client’s image, right what “{best['probe']}” found of it. An attacker would choose "
-        f"this finding by what they see, without the originals.{of_all}"
+        f"Left the client’s image, right what “{best['probe']}” found of it. An attacker would "
+        f"choose this finding by what they see, without the originals.{of_all}"
     )
     pairs = pictures.pairs(best["images"], found[report["best"]], truth)
     return f"<p>{escape(words)}</p>{pairs}{_scores(best)}"
@@ -44,7 +44,9 @@ def images(report: Fields, found: Sequence[Batch | None], truth: Batch) -> str:
 
 def _scores(finding: Fields) -> str:
     scores = finding["scores"]
-    words = [f"Over all images, the median SSIM is {_number(scores['ssim'], '.2f')} (1: the original)"]
+    words = [
+        f"Over all images, the median SSIM is {_number(scores['ssim'], '.2f')} (1: the original)"
+    ]
     words.append(
         f"the median squared error {_number(scores['mse'])}, where guessing without the update "
         f"has {_number(scores['baseline_mse'])}"
@@ -64,9 +66,13 @@ def overview(report: Fields) -> str:
     rows = []
     for k, finding in enumerate(report["findings"], 1):
         name = f'<a href="#probe-{k}">{escape(finding["probe"])}</a>'
-        right = escape(found_by(finding)) or "–"
+        right = escape(found_by(finding) or _masks(finding)) or "–"
         rows.append((name, badge(finding["verdict"]), right))
     return table(("Probe", "Verdict", "Came back"), rows)
+
+
+def _masks(finding: Fields) -> str:
+    return ", ".join(f"the mask of {name}" for name in verdicts.masks_of(finding))
 
 
 def told(report: Fields) -> str:

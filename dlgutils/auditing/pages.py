@@ -57,7 +57,7 @@ def _about(report: Fields) -> dict[str, str]:
         "Protocol": escape(report["protocol"]),
         "Images": escape(f"{n} of {size}"),
         "Time": escape(f"{report['seconds']:.1f} s"),
-        "Written": f'<time datetime="{escape(report["written"])}">{made.day} {made:%B %Y, %H:%M} UTC</time>',
+        "Written": f'<time datetime="{made.isoformat()}">{made.day} {made:%B %Y, %H:%M} UTC</time>',
         "By": escape(versions),
     }
 

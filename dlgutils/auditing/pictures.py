@@ -25,7 +25,10 @@ def pairs(images: Sequence[Fields], found: Batch, truth: Batch) -> str:
     figures = []
     for k in sorted(by_likeness[:MOST]):
         name = f"Image {k + 1}"
-        sides = (_img(truth.x[k], f"{name}: the original."), _img(found.x[k], _alt(name, images[k])))
+        sides = (
+            _img(truth.x[k], f"{name}: the original."),
+            _img(found.x[k], _alt(name, images[k])),
+        )
         figures.append(_figure(sides, name, images[k]))
     return f'<ul class="pairs" role="list">{"".join(figures)}</ul>'
 
@@ -69,7 +72,9 @@ def _img(x: Tensor, alt: str) -> str:
 def _figure(sides: Sequence[str], name: str, image: Fields) -> str:
     words = "".join(f"<span>{escape(line)}</span>" for line in _caption(name, image))
     kind = "seen" if image["recognisable"] else "unseen"
-    return f'<li><figure class="{kind}">{"".join(sides)}<figcaption>{words}</figcaption></figure></li>'
+    return (
+        f'<li><figure class="{kind}">{"".join(sides)}<figcaption>{words}</figcaption></figure></li>'
+    )
 
 
 def _caption(name: str, image: Fields) -> Iterator[str]:

@@ -9,13 +9,12 @@ from torch import Tensor
 
 from dlgutils import metrics
 from dlgutils.auditing.inputs import class_ids
+from dlgutils.auditing.likeness import differ, likeness
 from dlgutils.auditing.records import Finding, Scores
 from dlgutils.federated import Round
 from dlgutils.metrics import Rate
 from dlgutils.types import Batch
 
-RECOGNISABLE = 0.5
-"""The SSIM from which on an image counts as recognisable."""
 _GREY = 0.5
 
 
@@ -37,30 +36,18 @@ def scored(finding: Finding, secret: Round) -> Finding:
 
 def scores_of(x: Tensor, truth: Tensor) -> Scores:
     """How good images are, (batch, channels, height, width), in the order of the truth."""
-    shown = x.clamp(0, 1)
-    mse, baseline = metrics.mse(shown, truth), baseline_mse(truth)
-    ssim = torch.cat([metrics.ssim(a[None], b[None]) for a, b in zip(shown, truth, strict=True)])
-    nearer = mse < baseline
+    like = likeness(x, truth)
     identified = None
-    if _differ(truth):
-        identified = metrics.success_rate(metrics.identified(shown, truth, truth) & nearer)
+    if differ(truth):
+        told_apart = metrics.identified(x, truth, truth) & like.nearer
+        identified = metrics.success_rate(told_apart)
     return Scores(
-        recognisable=metrics.success_rate((ssim >= RECOGNISABLE) & nearer),
+        recognisable=metrics.success_rate(like.recognisable),
         identified=identified,
-        mse=float(mse.median()),
-        ssim=float(ssim.median()),
-        baseline_mse=float(baseline.median()),
+        mse=float(like.mse.median()),
+        ssim=float(like.ssim.median()),
+        baseline_mse=float(like.baseline.median()),
     )
-
-
-def baseline_mse(truth: Tensor) -> Tensor:
-    """The MSE of somebody without an update, (batch,): the mean of the other images, or mid-grey.
-
-    truth: (batch, channels, height, width).
-    """
-    if _differ(truth):
-        return metrics.mean_image(truth, truth).square()
-    return metrics.mse(torch.full_like(truth, _GREY), truth)
 
 
 def attackers_choice(findings: Sequence[Finding]) -> int | None:
@@ -113,8 +100,3 @@ def _with_masks(finding: Finding, secret: Round) -> Finding:
 def _leaks(scores: Scores) -> bool:
     identified = scores.identified is not None and scores.identified.successes > 0
     return scores.recognisable.successes > 0 or identified
-
-
-def _differ(truth: Tensor) -> bool:
-    """Whether there is another image than the first, so that each has one beside it."""
-    return not truth.eq(truth[:1]).all()

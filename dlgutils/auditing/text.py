@@ -32,7 +32,9 @@ def table(report: Fields) -> str:
 
 def seconds(number: float) -> str:
     """Such as "0.03 s" or "12 s"."""
-    return f"{number:.2f} s" if number < 1 else f"{number:.1f} s" if number < 10 else f"{number:.0f} s"
+    return (
+        f"{number:.2f} s" if number < 1 else f"{number:.1f} s" if number < 10 else f"{number:.0f} s"
+    )
 
 
 def found_by(finding: Fields) -> str:
@@ -41,8 +43,7 @@ def found_by(finding: Fields) -> str:
     images = verdicts.count(scores.get("recognisable"))
     labels = verdicts.count(verdicts.labels_of(finding))
     counts = (f"{images} images recognisable", images), (f"{labels} labels right", labels)
-    masks = [f"the mask of {name}" for name in finding["masks"]]
-    return ", ".join([*(words for words, number in counts if number), *masks])
+    return ", ".join(words for words, number in counts if number)
 
 
 def printable(words: str) -> str:

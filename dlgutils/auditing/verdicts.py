@@ -18,9 +18,9 @@ IN_WORDS = {
 
 def sentence(report: Fields, images: int) -> str:
     """The verdict: images first, then labels, then what else was read, and what went wrong."""
-    read = [_of_images(report, images), _of_labels(report, images), *_of_others(report)]
-    text = "; ".join(part for part in read if part)
-    return " ".join([f"{text[:1].upper()}{text[1:]}.", *_troubles(report)])
+    read = [_of_images(report, images), _of_labels(report, images), *_of_masks(report)]
+    text = "; ".join(read)
+    return " ".join([f"{text[:1].upper()}{text[1:]}.", *_of_better(report), *_troubles(report)])
 
 
 def leaks(report: Fields) -> list[str]:
@@ -29,11 +29,13 @@ def leaks(report: Fields) -> list[str]:
     The attacker may have chosen a finding that is not recognisable, where another one is.
     """
     findings = report["findings"]
-    images = [f for f in findings if f["scores"] and f["scores"]["recognisable"]["successes"]]
-    labels = [f for f in findings if labels_of(f) and labels_of(f)["successes"]]
-    others = list(_other_leaks(report))
-    found = {"recognisable": images, "labels": labels, "others": others}
-    return [name for name, where in found.items() if where]
+    labels = [labels_of(finding) for finding in findings]
+    found = {
+        "recognisable": any(_recognisable(finding) for finding in findings),
+        "labels": any(rate["successes"] for rate in labels if rate),
+        "others": any(_leaks_other(finding) for finding in findings),
+    }
+    return [name for name, is_found in found.items() if is_found]
 
 
 def labels_of(finding: Fields) -> Fields | None:
@@ -41,16 +43,28 @@ def labels_of(finding: Fields) -> Fields | None:
     return finding["labels"] if finding["verdict"] == "leak" else None
 
 
+def masks_of(finding: Fields) -> list[str]:
+    """The dropout layers whose mask a finding read by itself, not with an image."""
+    is_read = finding["verdict"] == "leak" and not finding["scores"]
+    return [name.removesuffix(".mask") for name in finding["masks"]] if is_read else []
+
+
 def count(rate: Fields | None) -> str:
     """Such as "3 of 8"; "" for None."""
     return f"{rate['successes']} of {rate['total']}" if rate else ""
+
+
+def _leaks_other(finding: Fields) -> bool:
+    """Whether it leaks something that is neither an image nor a label: a mask, a scale."""
+    is_other = finding["masks"] or not finding["labels"]
+    return finding["verdict"] == "leak" and not finding["scores"] and bool(is_other)
 
 
 def _of_images(report: Fields, images: int) -> str:
     best = report["best"]
     if best is None:
         return "no image came back"
-    seen = report["findings"][best]["scores"]["recognisable"]["successes"]
+    seen = _recognisable(report["findings"][best])
     if images == 1:
         return "the image is recognisable" if seen else "the image is not recognisable"
     if seen == images:
@@ -72,20 +86,30 @@ def _of_labels(report: Fields, images: int) -> str:
     return f"{most} of {images} labels {'is' if most == 1 else 'are'} read"
 
 
-def _of_others(report: Fields) -> Iterator[str]:
-    for finding in _other_leaks(report):
-        names = ", ".join(finding["masks"])
-        what = f"the dropout mask of {names}" if names else f"what “{finding['probe']}” reads"
-        where = ", ".join(finding["read_from"])
-        yield f"{what} is visible{f' in {where}' if where else ''}"
-
-
-def _other_leaks(report: Fields) -> Iterator[Fields]:
-    """What leaks and is neither an image nor a label: a mask, a scale, features."""
+def _of_masks(report: Fields) -> Iterator[str]:
     for finding in report["findings"]:
-        is_other = finding["masks"] or not (finding["scores"] or finding["labels"])
-        if finding["verdict"] == "leak" and is_other:
-            yield finding
+        names = masks_of(finding)
+        if names:
+            where = ", ".join(finding["read_from"])
+            mask = "mask" if len(names) == 1 else "masks"
+            verb = "is" if len(names) == 1 else "are"
+            yield f"the {mask} of {', '.join(names)} {verb} visible in {where or 'the update'}"
+
+
+def _of_better(report: Fields) -> Iterator[str]:
+    """A remark where another finding than the attacker's choice has more images."""
+    counts = [_recognisable(finding) for finding in report["findings"]]
+    most = max(counts, default=0)
+    if most and most > counts[report["best"]]:
+        probe = report["findings"][counts.index(most)]["probe"]
+        yield (
+            f"“{probe}” has {most} recognisable, and nothing tells the attacker that it is the "
+            "better one but to look at it."
+        )
+
+
+def _recognisable(finding: Fields) -> int:
+    return finding["scores"]["recognisable"]["successes"] if finding["scores"] else 0
 
 
 def _troubles(report: Fields) -> Iterator[str]:

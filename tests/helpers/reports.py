@@ -15,7 +15,7 @@ def rate(successes, total):
 
 
 def found_images(truth, near=3):
-    """The truth with noise: little on the first `near` images, so much on others that all is lost."""
+    """The truth with noise: little on the first `near` images, and on others too much."""
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(truth.x.shape, generator=generator)
     sigma = torch.where(torch.arange(len(truth.x)) < near, 0.03, 0.6)
@@ -83,8 +83,12 @@ def findings(truth, near, scores):
             labels=rate(n, n),
             scores=scores,
         ),
-        Finding("scale", "quiet", "The update has the scale that the protocol states.", seconds=0.3),
-        Finding("separation", "failed", "It broke: LinAlgError, the input is singular.", seconds=4.2),
+        Finding(
+            "scale", "quiet", "The update has the scale that the protocol states.", seconds=0.3
+        ),
+        Finding(
+            "separation", "failed", "It broke: LinAlgError, the input is singular.", seconds=4.2
+        ),
         Finding("gradient matching", "not reached", "The budget of a minute ended before it."),
     )
 
@@ -98,7 +102,12 @@ def advice(n, near):
             rate(near, n),
             rate(0, n),
         ),
-        Advice("five local steps", "It costs nothing, and hides little.", rate(near, n), rate(near - 1, n)),
+        Advice(
+            "five local steps",
+            "It costs nothing, and hides little.",
+            rate(near, n),
+            rate(near - 1, n),
+        ),
     )
 
 
@@ -111,7 +120,7 @@ LIMITS = (
 
 def hostile_report():
     """A report whose every text is markup, or would steer a terminal."""
-    evil = '<script>alert("1")</script> & \'$style\' \x1b[31m\n'
+    evil = "<script>alert(\"1\")</script> & '$style' \x1b[31m\n"
     report = full_report(2, near=1)
     one = replace(report.findings[3], probe=evil, told=evil, certificate=evil, read_from=(evil,))
     change = replace(report.advice[0], change=evil, told=evil)
