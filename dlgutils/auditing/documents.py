@@ -45,6 +45,7 @@ def document(record: object, truth: Batch, found: Sequence[Batch | None]) -> dic
         "versions": storage.versions(),
         "verdict": verdicts.sentence(body, len(truth.x)),
         "leaks": verdicts.leaks(body),
+        "clearest": verdicts.clearest(body),
         "shape": list(truth.x.shape),
         **body,
     }

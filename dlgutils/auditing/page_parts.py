@@ -27,19 +27,19 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "")
 
 
 def images(report: Fields, found: Sequence[Batch | None], truth: Batch) -> str:
-    """The pictures of the finding that the attacker would choose, beside the originals."""
-    if report["best"] is None:
+    """The pictures of the finding with the most recognisable ones, beside the originals."""
+    index = report["clearest"]
+    if index is None:
         return "<p>No probe found an image.</p>"
-    best = report["findings"][report["best"]]
-    shown = min(len(best["images"]), pictures.MOST)
-    chosen = f"the {shown} most similar of {len(best['images'])} images"
-    of_all = "" if shown == len(best["images"]) else f" These are {chosen}."
-    words = (
-        f"Left the client’s image, right what “{best['probe']}” found of it. An attacker would "
-        f"choose this finding by what they see, without the originals.{of_all}"
-    )
-    pairs = pictures.pairs(best["images"], found[report["best"]], truth)
-    return f"<p>{escape(words)}</p>{pairs}{_scores(best)}"
+    finding = report["findings"][index]
+    words = [f"Left the client’s image, right what “{finding['probe']}” found of it."]
+    if index == report["best"]:
+        words.append("An attacker would choose this finding, without the originals.")
+    n = len(finding["images"])
+    if n > pictures.MOST:
+        words.append(f"These are the {pictures.MOST} most similar of {n} images.")
+    pairs = pictures.pairs(finding["images"], found[index], truth)
+    return f"<p>{escape(' '.join(words))}</p>{pairs}{_scores(finding)}"
 
 
 def _scores(finding: Fields) -> str:

@@ -38,6 +38,17 @@ def leaks(report: Fields) -> list[str]:
     return [name for name, is_found in found.items() if is_found]
 
 
+def clearest(report: Fields) -> int | None:
+    """The finding with the most recognisable images: the attacker's choice, if none has more.
+
+    A defender counts the worst; None: there are no images.
+    """
+    best, findings = report["best"], report["findings"]
+    if best is None:
+        return None
+    return max(range(len(findings)), key=lambda k: (_recognisable(findings[k]), k == best))
+
+
 def labels_of(finding: Fields) -> Fields | None:
     """How many labels a finding has right, if it leaks; None: it says nothing of labels."""
     return finding["labels"] if finding["verdict"] == "leak" else None
@@ -61,10 +72,10 @@ def _leaks_other(finding: Fields) -> bool:
 
 
 def _of_images(report: Fields, images: int) -> str:
-    best = report["best"]
-    if best is None:
+    shown = clearest(report)
+    if shown is None:
         return "no image came back"
-    seen = _recognisable(report["findings"][best])
+    seen = _recognisable(report["findings"][shown])
     if images == 1:
         return "the image is recognisable" if seen else "the image is not recognisable"
     if seen == images:
@@ -97,14 +108,14 @@ def _of_masks(report: Fields) -> Iterator[str]:
 
 
 def _of_better(report: Fields) -> Iterator[str]:
-    """A remark where another finding than the attacker's choice has more images."""
-    counts = [_recognisable(finding) for finding in report["findings"]]
-    most = max(counts, default=0)
-    if most and most > counts[report["best"]]:
-        probe = report["findings"][counts.index(most)]["probe"]
+    """A remark where the attacker's choice has fewer images than another finding."""
+    shown, best = clearest(report), report["best"]
+    if shown != best:
+        names = [report["findings"][k]["probe"] for k in (shown, best)]
+        chosen = count(report["findings"][best]["scores"]["recognisable"])
         yield (
-            f"“{probe}” has {most} recognisable, and nothing tells the attacker that it is the "
-            "better one but to look at it."
+            f"They are those of “{names[0]}”; by its distance to the update the attacker would "
+            f"choose “{names[1]}”, with {chosen} recognisable, unless they look at both."
         )
 
 
