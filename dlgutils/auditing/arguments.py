@@ -1,6 +1,7 @@
 """What `python -m dlgutils audit` is called with."""
 
 import argparse
+import re
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -46,14 +47,13 @@ def protocol_of(options: argparse.Namespace) -> Protocol:
 
 def shape(word: str) -> tuple[int, int, int]:
     """(channels, height, width) of "32", "32x48" or "1x28x28"; three channels if not said."""
-    numbers = [int(part) for part in word.lower().split("x")]
-    if len(numbers) == 1:
-        numbers *= 2
-    if len(numbers) == 2:
-        numbers = [3, *numbers]
-    if len(numbers) != 3 or numbers[0] not in (1, 3) or min(numbers) < 1:
-        raise ValueError
-    return tuple(numbers)
+    found = re.fullmatch(r"(?:([13])x)?([1-9]\d*)x([1-9]\d*)|([1-9]\d*)", word.lower())
+    if found is None:
+        raise argparse.ArgumentTypeError(
+            f"{word!r} is no size; write 32x32, height and width, or 1x28x28 for grey pictures"
+        )
+    channels, height, width, side = found.groups()
+    return int(channels or 3), int(height or side), int(width or side)
 
 
 def budget(word: str) -> float | str:
@@ -66,10 +66,9 @@ def budget(word: str) -> float | str:
 
 def count(word: str) -> int:
     """A whole number from 1 on."""
-    number = int(word)
-    if number < 1:
-        raise ValueError
-    return number
+    if not re.fullmatch(r"[1-9]\d*", word):
+        raise argparse.ArgumentTypeError(f"{word!r} is no whole number from 1 on")
+    return int(word)
 
 
 def names(words: str) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dlgutils.auditing import arguments, factories, folders
+from dlgutils.auditing.clock import seconds_of
 from dlgutils.auditing.records import Report
 from dlgutils.auditing.run import audit
 from dlgutils.types import Batch
@@ -31,7 +32,10 @@ def main(words: Sequence[str]) -> int:
         return _fail(" ".join(str(error).split()))
     except Exception as error:
         return _fail(f"the audit broke: {factories.told(error)}")
-    return status(report, options.fail_on)
+    ended = status(report, options.fail_on)
+    if ended == FAILED:
+        _say("no attack on the images came to its end, so this is no all-clear; try --budget 300")
+    return ended
 
 
 def status(report: Report, fail_on: str) -> int:
@@ -42,13 +46,21 @@ def status(report: Report, fail_on: str) -> int:
     above = {"recognisable": {"recognisable"}, "labels": {"recognisable", "labels"}, "never": set()}
     if above[fail_on].intersection(report.to_dict()["leaks"]):
         return LEAK
-    looked = any(finding.verdict in ("leak", "quiet") for finding in report.findings)
-    return NOTHING if report.complete and looked else FAILED
+    return NOTHING if report.complete and _looked(report) else FAILED
+
+
+def _looked(report: Report) -> bool:
+    """Whether an attack looked for images, or none of them applies."""
+    cut_short = any(finding.verdict in ("failed", "not reached") for finding in report.findings)
+    return report.best is not None or not cut_short
 
 
 def _audited(options: argparse.Namespace) -> Report:
-    protocol = arguments.protocol_of(options)
+    protocol, seconds = arguments.protocol_of(options), seconds_of(options.budget)
     _check_targets(options)
+    model = factories.model_of(options.model)
+    if options.weights:
+        factories.load_weights(model, options.weights)
     pictures = folders.pictures_of(options.images, options.size, options.first)
     for sentence in pictures.skipped:
         _say(sentence)
@@ -57,10 +69,8 @@ def _audited(options: argparse.Namespace) -> Report:
         names = pictures.names
         y = folders.labels_of(names, options.images, options.labels, options.classes)
         batch = Batch(pictures.x, y)
-    model = factories.model_of(options.model)
-    if options.weights:
-        factories.load_weights(model, options.weights)
-    return audit(model, batch, protocol=protocol, budget=options.budget)
+    watched = sys.stderr.isatty()
+    return audit(model, batch, protocol=protocol, budget=seconds, progress=watched)
 
 
 def _check_targets(options: argparse.Namespace) -> None:

@@ -118,9 +118,11 @@ LIMITS = (
 )
 
 
-def hostile_report():
+EVIL = "<script>alert(\"1\")</script> & '$style' \x1b[31m\n"
+
+
+def hostile_report(evil=EVIL):
     """A report whose every text is markup, or would steer a terminal."""
-    evil = "<script>alert(\"1\")</script> & '$style' \x1b[31m\n"
     report = full_report(2, near=1)
     one = replace(report.findings[3], probe=evil, told=evil, certificate=evil, read_from=(evil,))
     change = replace(report.advice[0], change=evil, told=evil)
