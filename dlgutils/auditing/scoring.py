@@ -17,6 +17,7 @@ from dlgutils.types import Batch
 RECOGNISABLE = 0.5
 """The SSIM from which on an image counts as recognisable."""
 _GREY = 0.5
+_CLOSE = 0.5  # of the baseline: a grey image is nearer to some images than all others are
 
 
 def scored(finding: Finding, secret: Round) -> Finding:
@@ -40,12 +41,12 @@ def scores_of(x: Tensor, truth: Tensor) -> Scores:
     shown = x.clamp(0, 1)
     mse, baseline = metrics.mse(shown, truth), baseline_mse(truth)
     ssim = torch.cat([metrics.ssim(a[None], b[None]) for a, b in zip(shown, truth, strict=True)])
-    nearer = mse < baseline
     identified = None
     if _differ(truth):
-        identified = metrics.success_rate(metrics.identified(shown, truth, truth) & nearer)
+        close = mse < _CLOSE * baseline
+        identified = metrics.success_rate(metrics.identified(shown, truth, truth) & close)
     return Scores(
-        recognisable=metrics.success_rate((ssim >= RECOGNISABLE) & nearer),
+        recognisable=metrics.success_rate((ssim >= RECOGNISABLE) & (mse < baseline)),
         identified=identified,
         mse=float(mse.median()),
         ssim=float(ssim.median()),
@@ -54,13 +55,12 @@ def scores_of(x: Tensor, truth: Tensor) -> Scores:
 
 
 def baseline_mse(truth: Tensor) -> Tensor:
-    """The MSE of somebody without an update, (batch,): the mean of the other images, or mid-grey.
+    """The MSE of somebody without an update, (batch,): mid-grey, or the mean of the other images.
 
-    truth: (batch, channels, height, width).
+    The one that is nearer counts. truth: (batch, channels, height, width).
     """
-    if _differ(truth):
-        return metrics.mean_image(truth, truth).square()
-    return metrics.mse(torch.full_like(truth, _GREY), truth)
+    grey = metrics.mse(torch.full_like(truth, _GREY), truth)
+    return grey.minimum(metrics.mean_image(truth, truth).square()) if _differ(truth) else grey
 
 
 def attackers_choice(findings: Sequence[Finding]) -> int | None:
@@ -75,11 +75,6 @@ def attackers_choice(findings: Sequence[Finding]) -> int | None:
         return measured is None, measured or 0.0
 
     return min(with_images, key=distance, default=None)
-
-
-def none_of(total: int) -> Rate:
-    """The rate of no successes of so many."""
-    return metrics.success_rate(torch.zeros(total, dtype=torch.bool))
 
 
 def right_labels(named: Tensor, truth: Tensor) -> Rate:
