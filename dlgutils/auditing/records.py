@@ -1,10 +1,13 @@
 """What an audit says: a finding of each probe, scores, advice, and the report that holds them."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from torch import Tensor
 
+from dlgutils import storage
+from dlgutils.auditing import documents, pages, text
 from dlgutils.metrics import Rate
 from dlgutils.types import Batch, Tensors
 
@@ -68,3 +71,39 @@ class Report:
     limits: tuple[str, ...] = field(default=())  # what this audit cannot see, a sentence each
     seconds: float = 0.0
     complete: bool = True  # False if it was interrupted
+
+    def __str__(self) -> str:
+        """The verdict and a table of the findings, at most 80 columns wide."""
+        return text.table(self.to_dict())
+
+    def _repr_html_(self) -> str:
+        """What notebooks show: verdict, pictures and a table, readable in dark and light."""
+        return pages.fragment(self.to_dict(), self.truth, self._found)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain values, as `documents.schema` describes them: no images."""
+        return documents.document(self, self.truth, self._found)
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """The report as JSON, which `documents.schema` describes: no images.
+
+        path: of a file, which is written whole or not at all. Raises its OSError.
+        """
+        return _written(documents.as_json(self.to_dict()), path)
+
+    def to_html(self, path: str | Path | None = None) -> str:
+        """The report as one page that needs nothing else: no script, no request to anywhere.
+
+        path: of a file, which is written whole or not at all. Raises its OSError.
+        """
+        return _written(pages.page(self.to_dict(), self.truth, self._found), path)
+
+    @property
+    def _found(self) -> list[Batch | None]:
+        return [finding.found for finding in self.findings]
+
+
+def _written(content: str, path: str | Path | None) -> str:
+    if path is not None:
+        storage.write_atomic(Path(path), content.encode())
+    return content

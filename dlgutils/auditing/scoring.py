@@ -9,15 +9,13 @@ from torch import Tensor
 
 from dlgutils import metrics
 from dlgutils.auditing.inputs import class_ids
+from dlgutils.auditing.likeness import differ, likeness
 from dlgutils.auditing.records import Finding, Scores
 from dlgutils.federated import Round
 from dlgutils.metrics import Rate
 from dlgutils.types import Batch
 
-RECOGNISABLE = 0.5
-"""The SSIM from which on an image counts as recognisable."""
 _GREY = 0.5
-_CLOSE = 0.5  # of the baseline: a grey image is nearer to some images than all others are
 
 
 def scored(finding: Finding, secret: Round) -> Finding:
@@ -38,29 +36,18 @@ def scored(finding: Finding, secret: Round) -> Finding:
 
 def scores_of(x: Tensor, truth: Tensor) -> Scores:
     """How good images are, (batch, channels, height, width), in the order of the truth."""
-    shown = x.clamp(0, 1)
-    mse, baseline = metrics.mse(shown, truth), baseline_mse(truth)
-    ssim = torch.cat([metrics.ssim(a[None], b[None]) for a, b in zip(shown, truth, strict=True)])
+    like = likeness(x, truth)
     identified = None
-    if _differ(truth):
-        close = mse < _CLOSE * baseline
-        identified = metrics.success_rate(metrics.identified(shown, truth, truth) & close)
+    if differ(truth):
+        told_apart = metrics.identified(x, truth, truth) & like.close
+        identified = metrics.success_rate(told_apart)
     return Scores(
-        recognisable=metrics.success_rate((ssim >= RECOGNISABLE) & (mse < baseline)),
+        recognisable=metrics.success_rate(like.recognisable),
         identified=identified,
-        mse=float(mse.median()),
-        ssim=float(ssim.median()),
-        baseline_mse=float(baseline.median()),
+        mse=float(like.mse.median()),
+        ssim=float(like.ssim.median()),
+        baseline_mse=float(like.baseline.median()),
     )
-
-
-def baseline_mse(truth: Tensor) -> Tensor:
-    """The MSE of somebody without an update, (batch,): mid-grey, or the mean of the other images.
-
-    The one that is nearer counts. truth: (batch, channels, height, width).
-    """
-    grey = metrics.mse(torch.full_like(truth, _GREY), truth)
-    return grey.minimum(metrics.mean_image(truth, truth).square()) if _differ(truth) else grey
 
 
 def attackers_choice(findings: Sequence[Finding]) -> int | None:
@@ -108,8 +95,3 @@ def _with_masks(finding: Finding, secret: Round) -> Finding:
 def _leaks(scores: Scores) -> bool:
     identified = scores.identified is not None and scores.identified.successes > 0
     return scores.recognisable.successes > 0 or identified
-
-
-def _differ(truth: Tensor) -> bool:
-    """Whether there is another image than the first, so that each has one beside it."""
-    return not truth.eq(truth[:1]).all()
