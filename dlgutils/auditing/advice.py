@@ -10,11 +10,10 @@ from dlgutils.auditing.clock import Clock
 from dlgutils.auditing.looking import look
 from dlgutils.auditing.probes.order import OF_IMAGES, PROBES
 from dlgutils.auditing.records import Advice, Finding
-from dlgutils.auditing.scoring import attackers_choice, none_of
+from dlgutils.auditing.scoring import attackers_choice
 from dlgutils.auditing.situation import Situation
 from dlgutils.federated import Round
 from dlgutils.federated.defenses import clip, noise
-from dlgutils.metrics import Rate
 from dlgutils.protocol import Defense
 
 _CLIP = 1.0
@@ -53,10 +52,13 @@ def advise(
         own = clock.part(1 / (len(changes) - k))
         if own.left < _SHORTEST:
             break
-        after, told = _after(secret, change, own, generator)
+        found = _found_after(secret, change, own, generator)
         if own.interrupted:
             return tuple(given), True
-        given.append(Advice(change.words, told, before, after))
+        if found is None:
+            continue
+        after = found.scores.recognisable
+        given.append(Advice(change.words, _told(found, own.spent), before, after))
         if not after.successes:
             break
     return tuple(given), False
@@ -76,19 +78,29 @@ def _changes(secret: Round) -> Iterator[Change]:
         yield Change(words, (*row, clip(_CLIP), noise(size)))
 
 
-def _after(secret: Round, change: Change, clock: Clock, generator: Generator) -> tuple[Rate, str]:
-    """What is recognisable after a change, and what that is worth."""
+def _found_after(
+    secret: Round, change: Change, clock: Clock, generator: Generator
+) -> Finding | None:
+    """What the attacker chooses after a change; None: no search came to an end, which says nothing.
+
+    Args:
+        secret: the client's round as it was.
+        change: in its defences.
+        clock: of this run.
+        generator: on the CPU, of the client's draws.
+    """
     protocol = replace(secret.shared.protocol, defenses=change.defenses)
     changed = client_round(secret.model, secret.secret, generator, protocol)
     situation = Situation(secret.model, changed.shared, clock)
     findings = look({name: PROBES[name] for name in OF_IMAGES}, situation, changed)
     best = attackers_choice(findings)
-    spent = (
-        f"The same attacks, run again for {clock.spent:.0f} s. What it costs in accuracy is for "
-        "you to measure: train with it."
+    searched = findings[-1].found is not None
+    return findings[best] if best is not None and searched else None
+
+
+def _told(found: Finding, seconds: float) -> str:
+    return (
+        f"The same attacks, run again for {seconds:.0f} s: the best, {found.probe}, comes to a "
+        f"median SSIM of {found.scores.ssim:.2f}. What it costs in accuracy is for you to measure: "
+        "train with it."
     )
-    if best is None:
-        return none_of(len(secret.secret.x)), f"No attack found any image. {spent}"
-    found = findings[best]
-    told = f"The best of the attacks was {found.probe}, with a median SSIM of {found.scores.ssim:.2f}."
-    return found.scores.recognisable, f"{told} {spent}"

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dlgutils.analytic import label_counts, labels
+from dlgutils.analytic import label_counts, labels, unknown_scale
+from dlgutils.analytic.classifier import classifier_of
 from dlgutils.federated.consistency import without_scale_and_decay
+from dlgutils.protocol import Effect
 from dlgutils.types import Shared
 
 _ABOVE_NOISE = 1.2  # times what noise alone makes of the largest singular value
+_KEEP_SCALE = frozenset({Effect.ADDS, Effect.SHORTENS, Effect.REMOVES, Effect.ROUNDS})
 _COUNTED = 0.5  # of an image: the most that noise may move a count
 
 
@@ -64,7 +67,9 @@ def _by_signs(shared: Shared) -> LabelReading:
     certificate = f"one negative number of {shared.classes}, and all of them sum to zero"
     if shared.protocol.steps > 1:
         certificate = ""
-    return LabelReading(y, f"The label is where the gradient of {name} is negative", certificate, (name,))
+    return LabelReading(
+        y, f"The label is where the gradient of {name} is negative", certificate, (name,)
+    )
 
 
 def _above_noise(shared: Shared) -> float:
@@ -87,21 +92,31 @@ def _of_batch(shared: Shared) -> LabelReading:
             f"{weight} has no bias, whose gradient says how many images of each class there are"
         )
     plain = without_scale_and_decay(shared)
-    if plain.protocol.scale is None:
-        raise ValueError("the counts of a batch need the scale of the update, which is unknown")
-    factor = plain.protocol.scale / (1 if protocol.sums else images)
+    told = f"The labels are counted by the sum of δ in the gradient of {bias}"
+    factor, stated = _factor(plain, images)
+    if not stated:
+        told += ", multiplied by a number that is guessed from it"
     delta_sum = plain.gradient[bias].double() / factor
     counts = label_counts.of_untrained(delta_sum, plain.weights[bias].double(), images)
-    y = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
-    told = f"The labels are counted by the sum of δ in {bias}'s gradient"
+    y = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)[:images]
     if not protocol.exact:
         return _behind_defenses(y, told, bias, protocol.sigma / abs(factor))
-    if protocol.steps > 1 or protocol.momentum:
-        return LabelReading(y, f"{told}, as if all steps saw the same weights", "", (bias,))
+    if protocol.steps > 1 or not stated:
+        told += ", as if all steps saw the same weights" if protocol.steps > 1 else ""
+        return LabelReading(y, told, "", (bias,))
     least = int(label_counts.lower_bounds(delta_sum).sum())
     told += ", the others as if the network were untrained" if least < images else ""
     certificate = f"{least} of {images} are certain: probabilities are not negative"
     return LabelReading(y, told, certificate if least else "", (bias,))
+
+
+def _factor(shared: Shared, images: int) -> tuple[float, bool]:
+    """By what δ, summed over the images, was multiplied, and whether that is known."""
+    protocol = shared.protocol
+    known = all(defense.effect in _KEEP_SCALE for defense in protocol.defenses)
+    if protocol.scale is None or protocol.example_norm or not known:
+        return unknown_scale.guesses(classifier_of(shared), images)[0], False
+    return protocol.scale / (1 if protocol.sums else images), True
 
 
 def _behind_defenses(y: Tensor, told: str, bias: str, error: float) -> LabelReading:

@@ -10,6 +10,7 @@ from dlgutils import metrics
 RECOGNISABLE = 0.5
 """The SSIM from which on an image counts as recognisable."""
 _GREY = 0.5
+_CLOSE = 0.5  # of the baseline: a grey image is nearer to some images than all others are
 
 
 class Likeness(NamedTuple):
@@ -21,9 +22,9 @@ class Likeness(NamedTuple):
     recognisable: Tensor  # bool: an SSIM of 0.5 or more, and nearer than the baseline
 
     @property
-    def nearer(self) -> Tensor:
-        """Whether it is nearer to its truth than the baseline, (batch,) bool."""
-        return self.mse < self.baseline
+    def close(self) -> Tensor:
+        """Whether its error is below half of the baseline's, (batch,) bool."""
+        return self.mse < _CLOSE * self.baseline
 
 
 def likeness(x: Tensor, truth: Tensor) -> Likeness:
@@ -35,13 +36,12 @@ def likeness(x: Tensor, truth: Tensor) -> Likeness:
 
 
 def baseline_mse(truth: Tensor) -> Tensor:
-    """The MSE of somebody without an update, (batch,): the mean of the other images, or mid-grey.
+    """The MSE of somebody without an update, (batch,): mid-grey, or the mean of the other images.
 
-    truth: (batch, channels, height, width).
+    The one that is nearer counts. truth: (batch, channels, height, width).
     """
-    if differ(truth):
-        return metrics.mean_image(truth, truth).square()
-    return metrics.mse(torch.full_like(truth, _GREY), truth)
+    grey = metrics.mse(torch.full_like(truth, _GREY), truth)
+    return grey.minimum(metrics.mean_image(truth, truth).square()) if differ(truth) else grey
 
 
 def differ(truth: Tensor) -> bool:

@@ -21,11 +21,12 @@ class Scores:
     """What was found beside the truth, which no probe sees."""
 
     recognisable: Rate  # SSIM of 0.5 or more, and nearer than the baseline
-    identified: Rate | None  # nearer to its own image than all others that the caller gave, and
-    # than the baseline; None: the caller gave one image only
+    identified: Rate | None  # nearer to its own image than all others that the caller gave are,
+    # with less than half the baseline's error; None: the caller gave one image only
     mse: float  # median over the images
     ssim: float  # median over the images
-    baseline_mse: float  # median MSE of the mean of the caller's other images; of one: of mid-grey
+    baseline_mse: float  # median MSE of a guess without the update: the mean of the caller's other
+    # images, or mid-grey where that is nearer
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def scores_of(x: Tensor, truth: Tensor) -> Scores:
     like = likeness(x, truth)
     identified = None
     if differ(truth):
-        told_apart = metrics.identified(x, truth, truth) & like.nearer
+        told_apart = metrics.identified(x, truth, truth) & like.close
         identified = metrics.success_rate(told_apart)
     return Scores(
         recognisable=metrics.success_rate(like.recognisable),
@@ -62,11 +62,6 @@ def attackers_choice(findings: Sequence[Finding]) -> int | None:
         return measured is None, measured or 0.0
 
     return min(with_images, key=distance, default=None)
-
-
-def none_of(total: int) -> Rate:
-    """The rate of no successes of so many."""
-    return metrics.success_rate(torch.zeros(total, dtype=torch.bool))
 
 
 def right_labels(named: Tensor, truth: Tensor) -> Rate:

@@ -11,7 +11,7 @@ from dlgutils.auditing.records import Finding
 from dlgutils.auditing.situation import Situation
 
 _BYTES = 1e9  # what one system of equations may take
-_PER_SECOND = 2e9  # multiplications, of one core
+_PER_SECOND = 1e10  # multiplications, of one core
 _WORK = 8  # systems, each a few factorisations, of the largest size
 
 
@@ -52,4 +52,3 @@ def _largest(situation: Situation) -> tuple[int, bool]:
     steps = chain(model, situation.shared.x_shape)
     sizes = [math.prod(step.shape) for step in steps if not isinstance(step.module, nn.Linear)]
     return max(sizes, default=1), any(isinstance(step.module, nn.ReLU) for step in steps)
-

@@ -12,7 +12,7 @@ from dlgutils.auditing.situation import Situation
 from dlgutils.federated import Round
 
 _LARGEST = 3e7  # numbers of a Jacobian: 240 MB
-_PER_SECOND = 2e9  # multiplications, of one core
+_PER_SECOND = 8e9  # multiplications, of one core
 _ENOUGH = 0.5  # of all patterns, or of the error without the update
 
 

@@ -4,16 +4,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
 from torch import nn
 
 from dlgutils import attacks, models
 from dlgutils.analytic import features, masks
 from dlgutils.analytic.features_of_one import feature_error
-from dlgutils.auditing.probes.images import with_images
+from dlgutils.auditing.probes.images import UNKNOWN, with_images
 from dlgutils.auditing.records import Finding
 from dlgutils.auditing.situation import Situation
 from dlgutils.matching import invert, weighing_noise
-from dlgutils.types import Attack, Guess, Result, Shared, Tensors
+from dlgutils.types import Attack, Batch, Guess, Result, Shared, Tensors
 
 _EVALUATIONS = 400
 _AT_ONCE = 8  # images of a batch that was taken apart: what bounds the memory
@@ -32,10 +33,11 @@ def feature_matching(situation: Situation) -> Finding:
         attack = weighing_noise(attack, error) if error else attack
     result = _search(situation, rounds, attack, _OF_FEATURES)
     x, y = result.x[:, 0], result.y[:, 0]
-    told = f"Images with the features that were read, after {_evaluations(result)} evaluations."
+    told = f"Images with the features that were read, {_evaluations(result)} evaluations."
     weight, *_ = shared.classifier
     finding = Finding("feature matching", "leak", told, read_from=(weight,))
-    return _measured(with_images(situation, finding, told, x, y, _read_masks(situation)))
+    masks = _known(situation).masks
+    return _measured(situation, with_images(situation, finding, told, x, y, masks))
 
 
 def gradient_matching(situation: Situation) -> Finding:
@@ -50,12 +52,12 @@ def gradient_matching(situation: Situation) -> Finding:
             best = finding
         if situation.clock.interrupted or not situation.clock.left or best.distance < _MATCHED:
             break
-    return _measured(best)
+    return _measured(situation, best)
 
 
 def _recipes(situation: Situation) -> list[tuple[Attack, Guess]]:
     """Attacks, the best first, and what each takes as known."""
-    known = _known(situation)
+    known, protocol = _known(situation), situation.shared.protocol
     drops = bool(models.active_dropouts(situation.model))
 
     def infer(_: nn.Module, __: Shared) -> Guess:
@@ -63,20 +65,20 @@ def _recipes(situation: Situation) -> list[tuple[Attack, Guess]]:
 
     if known.y is None:
         return [(situation.weighed(attacks.dlg), known)]
-    if drops and not known.masks and situation.shared.protocol.steps == 1:
-        return [(replace(attacks.dia, infer=infer), known)]
     first = situation.weighed(replace(attacks.idlg, infer=infer))
-    if situation.shared.protocol.sigma:
+    if drops and not known.masks:
+        drawn = replace(attacks.dia, infer=infer)
+        return [(drawn, known), (first, known)] if protocol.steps == 1 else [(first, known)]
+    if protocol.sigma:
         return [(first, known)]
     return [(first, known), (replace(attacks.inverting, infer=infer), known)]
 
 
 def _known(situation: Situation) -> Guess:
     """Labels and masks, as far as they were read, of the same order."""
-    if situation.images > 1 and models.active_dropouts(situation.model):
-        reading = _separated(situation)
-        if reading is not None:
-            return Guess(y=reading.y, masks=reading.masks)
+    reading = _separated(situation)
+    if reading is not None:
+        return Guess(y=reading.y, masks=reading.masks)
     labels = situation.labels
     y = None if labels is None else labels.y
     return Guess(y=y, masks=_read_masks(situation))
@@ -84,6 +86,8 @@ def _known(situation: Situation) -> Guess:
 
 def _separated(situation: Situation) -> masks.Reading | None:
     """The reading of a batch all of whose images came apart."""
+    if situation.images == 1:
+        return None
     try:
         found = situation.separation
     except ValueError:
@@ -101,9 +105,7 @@ def _read_masks(situation: Situation) -> Tensors:
         return {}
 
 
-def _search(
-    situation: Situation, rounds: Sequence[Shared], attack: Attack, share: float
-) -> Result:
+def _search(situation: Situation, rounds: Sequence[Shared], attack: Attack, share: float) -> Result:
     """One search, which ends with a share of the time that is left, or with Ctrl-C."""
     until = situation.clock.part(share)
 
@@ -127,29 +129,33 @@ def _search(
 
 
 def _found(situation: Situation, result: Result, known: Guess) -> Finding:
-    """What gradient matching found, before it is measured."""
-    told = f"{result.attack}: after {_evaluations(result)} evaluations."
+    """What gradient matching found, measured; where only the search knows its targets, by these."""
+    told = f"{result.attack}, {_evaluations(result)} evaluations."
     read_from = tuple(situation.shared.gradient)
     finding = Finding("gradient matching", "leak", told, read_from=read_from)
     x, y = result.x[0], result.y[0]
-    finding = with_images(situation, finding, told, x, y, known.masks)
-    loss = float(result.best_loss)
-    hidden = models.active_dropouts(situation.model).keys() - known.masks.keys()
-    own = hidden or not situation.shared.protocol.is_cross_entropy
-    return replace(finding, distance=loss) if own else finding
+    if not situation.shared.protocol.is_cross_entropy:
+        found = Batch(x, torch.full((len(x),), UNKNOWN))
+        return replace(finding, found=found, distance=float(result.best_loss))
+    return with_images(situation, finding, told, x, y, known.masks)
 
 
-def _measured(finding: Finding) -> Finding:
-    """The finding with its distance in words; one that is no number is no finding."""
-    if finding.distance is None:
+def _measured(situation: Situation, finding: Finding) -> Finding:
+    """The finding with its distance in words. Raises ValueError for one that is no number."""
+    distance, protocol = finding.distance, situation.shared.protocol
+    if distance is None:
         return finding
-    if not math.isfinite(finding.distance):
+    if not math.isfinite(distance):
         raise ValueError("the search found nothing whose update is finite")
-    told = f"{finding.told} The update of what was found is {finding.distance:.1e} from the sent."
-    return replace(finding, told=told)
+    told = f"The update of these images is {100 * math.sqrt(abs(distance)):.2g} % of its length off"
+    if protocol.sigma and not protocol.clips_noise:
+        numbers = sum(g.numel() for g in situation.shared.gradient.values())
+        told = (
+            f"Their update is off by {math.sqrt(2 * abs(distance) / numbers):.2f} times the noise; "
+            "that of the true images is by about 1"
+        )
+    return replace(finding, told=f"{finding.told} {told}.")
 
 
 def _evaluations(result: Result) -> int:
     return int((~result.loss.isnan()).sum(1).max())
-
-
