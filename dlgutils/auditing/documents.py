@@ -20,9 +20,6 @@ VERSION = 1
 """Of the schema: another number for a document that readers of this one would misread."""
 SECRETS = ("truth", "found")  # fields of images, which a document leaves out
 
-Document = Mapping[str, Any]
-"""A report as `schema` describes it: dicts, lists, text, numbers, None."""
-
 
 @cache
 def schema() -> dict[str, Any]:
@@ -51,7 +48,7 @@ def document(record: object, truth: Batch, found: Sequence[Batch | None]) -> dic
     }
 
 
-def as_json(document: Document) -> str:
+def as_json(document: Mapping[str, Any]) -> str:
     """A document as text, indented, with a final newline."""
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
