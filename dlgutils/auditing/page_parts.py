@@ -12,7 +12,7 @@ from dlgutils.types import Batch
 def badge(verdict: str) -> str:
     """A verdict in words, in a box of its colour."""
     kind = verdict.replace(" ", "-")
-    return f'<span class="badge {kind}">{escape(verdicts.IN_WORDS[verdict])}</span>'
+    return f'<span class="dlg-badge dlg-{kind}">{escape(verdicts.IN_WORDS[verdict])}</span>'
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> str:
@@ -124,7 +124,7 @@ def advice(report: Fields) -> str:
     for each in report["advice"]:
         change = f"{escape(each['change'])}<p>{escape(each['told'])}</p>"
         counts = [verdicts.count(each[when]) for when in ("before", "after")]
-        before, after = (f'<span class="count">{count}</span>' for count in counts)
+        before, after = (f'<span class="dlg-count">{count}</span>' for count in counts)
         rows.append((change, before, after))
     return table(("Change", "Before", "After"), rows, "Images recognisable, by an audit of each")
 

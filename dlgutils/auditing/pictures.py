@@ -30,7 +30,7 @@ def pairs(images: Sequence[Fields], found: Batch, truth: Batch) -> str:
             _img(found.x[k], _alt(name, images[k])),
         )
         figures.append(_figure(sides, name, images[k]))
-    return f'<ul class="pairs" role="list">{"".join(figures)}</ul>'
+    return f'<ul class="dlg-pairs" role="list">{"".join(figures)}</ul>'
 
 
 def in_words(image: Fields) -> str:
@@ -64,7 +64,7 @@ def _alt(name: str, image: Fields) -> str:
 
 def _img(x: Tensor, alt: str) -> str:
     height, width = x.shape[-2:]
-    kind = ' class="small"' if max(height, width) <= SMALL else ""
+    kind = ' class="dlg-small"' if max(height, width) <= SMALL else ""
     size = f'width="{width}" height="{height}"'
     return f'<img{kind} src="{data_url(x)}" {size} alt="{escape(alt)}">'
 
@@ -73,7 +73,7 @@ def _figure(sides: Sequence[str], name: str, image: Fields) -> str:
     words = "".join(f"<span>{escape(line)}</span>" for line in _caption(name, image))
     kind = "seen" if image["recognisable"] else "unseen"
     return (
-        f'<li><figure class="{kind}">{"".join(sides)}<figcaption>{words}</figcaption></figure></li>'
+        f'<li><figure class="dlg-{kind}">{"".join(sides)}<figcaption>{words}</figcaption></figure></li>'
     )
 
 

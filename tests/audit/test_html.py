@@ -75,7 +75,7 @@ def test_pictures_stand_beside_their_truth_and_say_what_they_are(outline):
     assert re.fullmatch(
         r"Image 1, as the attacker found it: recognisable, SSIM 0\.\d\d\.", images[1]["alt"]
     )
-    assert all(image["class"] == "small" for image in images)
+    assert all(image["class"] == "dlg-small" for image in images)
 
 
 def test_page_has_language_landmarks_and_headings_in_order(outline):
@@ -149,7 +149,7 @@ def test_fragment_stands_on_any_page(make):
 def test_quiet_page_says_that_nothing_came_back():
     page = reports.quiet_report().to_html()
     assert "No probe found an image." in page
-    assert '<header class="quiet">' in page
+    assert '<header class="dlg-quiet">' in page
 
 
 def test_of_many_pictures_the_most_similar_are_shown_in_order():
