@@ -47,12 +47,12 @@ def complete_batch(
     check_arrays(Batch(x, torch.empty(0) if y is None else y))
     check_model(model)
     check_images(next(model.parameters()), x)
+    _check_forward(model, x)
     if min(x.shape[2:]) < _SMALLEST:
         raise ValueError(
             f"images of {x.shape[2]}×{x.shape[3]} pixels are too small to tell whether they are "
             f"recognised; bring at least {_SMALLEST}×{_SMALLEST}"
         )
-    _check_forward(model, x)
     if y is not None:
         return Batch(x, y), False
     if not takes_class_ids(loss):

@@ -16,10 +16,12 @@ from dlgutils.auditing.situation import Situation
 from dlgutils.matching import invert, weighing_noise
 from dlgutils.types import Attack, Batch, Guess, Result, Shared, Tensors
 
-_EVALUATIONS = 400
+_EVALUATIONS = 300
+_UNTRACED = 2999  # evaluations · (runs + 8) up to which `invert` makes no trace, whose time has no
+# bound; without one, a search ends within one evaluation of its time
 _AT_ONCE = 8  # images of a batch that was taken apart: what bounds the memory
 _MATCHED = 1e-6  # a distance at which a second search is not worth its time
-_OF_FEATURES, _OF_FIRST = 0.35, 0.6  # shares of the time that is left
+_OF_FEATURES, _OF_FIRST, _OF_LAST = 0.35, 0.6, 0.8  # shares of the time that is left
 
 
 def feature_matching(situation: Situation) -> Finding:
@@ -46,7 +48,7 @@ def gradient_matching(situation: Situation) -> Finding:
     recipes = _recipes(situation)
     for k, (attack, known) in enumerate(recipes):
         last = k == len(recipes) - 1
-        result = _search(situation, [situation.shared], attack, 1.0 if last else _OF_FIRST)
+        result = _search(situation, [situation.shared], attack, _OF_LAST if last else _OF_FIRST)
         finding = _found(situation, result, known)
         if best is None or finding.distance < best.distance:
             best = finding
@@ -112,13 +114,14 @@ def _search(situation: Situation, rounds: Sequence[Shared], attack: Attack, shar
     def late(*_: object) -> bool:
         return not until.left
 
+    steps = min(_EVALUATIONS, _UNTRACED // (min(len(rounds), _AT_ONCE) + 8))
     seeds = range(situation.seed, situation.seed + len(rounds))
     result = invert(
         situation.model,
         rounds,
         attack,
         seeds=seeds,
-        steps=_EVALUATIONS,
+        steps=steps,
         frames=1,
         chunk=_AT_ONCE,
         watch=late,
