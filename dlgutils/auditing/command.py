@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 from dlgutils.auditing import arguments, factories, folders
 from dlgutils.auditing.clock import seconds_of
@@ -64,11 +65,12 @@ def _audited(options: argparse.Namespace) -> Report:
     pictures = folders.pictures_of(options.images, options.size, options.first)
     for sentence in pictures.skipped:
         _say(sentence)
-    batch = pictures.x
+    x = pictures.x.to(next(model.parameters(), pictures.x))
+    batch = x
     if options.labels:
         names = pictures.names
         y = folders.labels_of(names, options.images, options.labels, options.classes)
-        batch = Batch(pictures.x, y)
+        batch = Batch(x, y.to(x.device))
     watched = sys.stderr.isatty()
     return audit(model, batch, protocol=protocol, budget=seconds, progress=watched)
 
@@ -85,7 +87,7 @@ def _write(report: Report, options: argparse.Namespace) -> None:
         report.to_html(options.html)
     if options.json:
         report.to_json(options.json)
-    sys.stdout.write(f"{report}\n")
+    _put(f"{report}\n", sys.stdout)
 
 
 def _fail(sentence: str) -> int:
@@ -94,4 +96,10 @@ def _fail(sentence: str) -> int:
 
 
 def _say(sentence: str) -> None:
-    sys.stderr.write(f"dlgutils audit: {sentence}\n")
+    _put(f"dlgutils audit: {sentence}\n", sys.stderr)
+
+
+def _put(words: str, stream: TextIO) -> None:
+    """Write words; letters that the stream does not have become question marks."""
+    encoding = stream.encoding or "utf-8"
+    stream.write(words.encode(encoding, "replace").decode(encoding))

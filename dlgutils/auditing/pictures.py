@@ -72,9 +72,8 @@ def _img(x: Tensor, alt: str) -> str:
 def _figure(sides: Sequence[str], name: str, image: Fields) -> str:
     words = "".join(f"<span>{escape(line)}</span>" for line in _caption(name, image))
     kind = "seen" if image["recognisable"] else "unseen"
-    return (
-        f'<li><figure class="dlg-{kind}">{"".join(sides)}<figcaption>{words}</figcaption></figure></li>'
-    )
+    inside = f"{''.join(sides)}<figcaption>{words}</figcaption>"
+    return f'<li><figure class="dlg-{kind}">{inside}</figure></li>'
 
 
 def _caption(name: str, image: Fields) -> Iterator[str]:

@@ -15,6 +15,7 @@ from dlgutils.auditing.records import Report
 from dlgutils.auditing.scoring import attackers_choice
 from dlgutils.auditing.situation import Situation
 from dlgutils.auditing.words import limits_in_words, model_in_words, protocol_in_words
+from dlgutils.federated.checks import check_gradient
 from dlgutils.federated.local_training import PLAIN
 from dlgutils.protocol import Defense, Protocol
 from dlgutils.types import Batch
@@ -58,6 +59,7 @@ def audit(
     batch, predicted = complete_batch(model, batch, protocol.loss)
     generator = Generator().manual_seed(0) if generator is None else generator
     secret = client_round(model, batch, generator, protocol, defenses)
+    check_gradient(secret.shared)
     clock = Clock(seconds)
     situation = Situation(model, secret.shared, clock.part(_PROBING))
     probes = {**PROBES, "limit": limit_at(secret)}

@@ -165,3 +165,10 @@ def test_seconds_of_refuses_what_is_no_time(budget):
 def test_audit_refuses_a_budget_before_any_work():
     with pytest.raises(ValueError, match="a budget is a time"):
         du.audit(small(), X, budget="forever")
+
+
+def test_audit_of_weights_that_are_no_numbers_is_refused():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
+    nn.init.constant_(model[1].weight, torch.nan)
+    with pytest.raises(ValueError, match=r"NaN or inf among its .* numbers"):
+        du.audit(model, X, budget=1)

@@ -1,5 +1,6 @@
 """The command: a page and a status, or one sentence and nothing half-written."""
 
+import io
 import json
 import shutil
 import subprocess
@@ -31,6 +32,9 @@ def raises():
 
 def exits():
     sys.exit(3)
+
+def in_double():
+    return model.double()
 
 def returns_none():
     pass
@@ -95,6 +99,14 @@ def test_command_prints_the_table_and_writes_page_and_json(project, audited, cap
     assert json.loads((project / "audit.json").read_text())["schema"] == 1
 
 
+def test_table_is_printed_where_there_are_few_letters(project, audited, monkeypatch):
+    printed = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, "ascii"))
+    assert run() == 1
+    sys.stdout.flush()
+    assert printed.getvalue().startswith(b"3 of 8 images are recognisable")
+
+
 @pytest.mark.parametrize(
     ("near", "fail_on", "status"),
     [(3, "recognisable", 1), (3, "never", 0), (0, "recognisable", 0), (0, "labels", 1)],
@@ -140,6 +152,12 @@ def test_pictures_come_in_the_order_of_their_names_in_one_size(project, audited)
     assert audited["batch"].equal(data.photos("cat", "coffee", "rocket").x)
     run("--size", "1x12x20", "--first", "2")
     assert audited["batch"].shape == (2, 1, 12, 20)
+
+
+def test_pictures_have_the_dtype_of_the_model(project, audited):
+    words = ["factories_of_a_test:in_double", "--images", "pictures", "--labels", "names"]
+    command.main(["audit", *words])
+    assert audited["batch"].x.dtype == torch.float64
 
 
 def test_grey_is_the_brightness():
