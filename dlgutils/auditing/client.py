@@ -9,6 +9,7 @@ from torch import Generator, nn
 
 from dlgutils import federated
 from dlgutils.federated import Round
+from dlgutils.federated.alignment import align
 from dlgutils.federated.local_training import PLAIN
 from dlgutils.protocol import Defense, Protocol
 from dlgutils.types import Batch
@@ -23,7 +24,7 @@ def client_round(
     protocol: Protocol = PLAIN,
     defenses: Iterable[Defense] = (),
 ) -> Round:
-    """One honest round with the model's own weights, and its secrets.
+    """One honest round with the model's own weights, in its dtype, and its secrets.
 
     A scale of None is drawn, between a half and two, and the server is not told.
 
@@ -44,4 +45,5 @@ def client_round(
         model, batch, generator, init=None, protocol=stated, defenses=defenses
     )
     told = replace(secret.shared.protocol, scale=protocol.scale)
-    return secret._replace(shared=replace(secret.shared, protocol=told))
+    _, (shared,) = align(model, replace(secret.shared, protocol=told))
+    return secret._replace(shared=shared)

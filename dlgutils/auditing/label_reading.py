@@ -26,6 +26,7 @@ class LabelReading:
     certificate: str  # what says that they are right; "": nothing does
     read_from: tuple[str, ...]
     visible: bool = True  # False: noise alone would look like this
+    certain: bool = False  # whether the certificate is for all of them
 
 
 def read_labels(shared: Shared) -> LabelReading:
@@ -64,12 +65,11 @@ def _by_signs(shared: Shared) -> LabelReading:
     y = labels.read(shared)
     weight, bias = shared.last_layer
     name = bias if bias in shared.gradient else weight
-    certificate = f"one negative number of {shared.classes}, and all of them sum to zero"
+    told = f"The label is where the gradient of {name} is negative"
     if shared.protocol.steps > 1:
-        certificate = ""
-    return LabelReading(
-        y, f"The label is where the gradient of {name} is negative", certificate, (name,)
-    )
+        return LabelReading(y, told, "", (name,))
+    certificate = f"one negative number of {shared.classes}, and all of them sum to zero"
+    return LabelReading(y, told, certificate, (name,), certain=True)
 
 
 def _above_noise(shared: Shared) -> float:
@@ -107,7 +107,8 @@ def _of_batch(shared: Shared) -> LabelReading:
     least = int(label_counts.lower_bounds(delta_sum).sum())
     told += ", the others as if the network were untrained" if least < images else ""
     certificate = f"{least} of {images} are certain: probabilities are not negative"
-    return LabelReading(y, told, certificate if least else "", (bias,))
+    certificate = certificate if least else ""
+    return LabelReading(y, told, certificate, (bias,), certain=least == images)
 
 
 def _factor(shared: Shared, images: int) -> tuple[float, bool]:

@@ -66,9 +66,8 @@ def _guarded(name: str, probe: Probe, situation: Situation) -> Finding:
         return Finding(name, verdict, _sentence(error))
     except Exception as error:
         return Finding(name, "failed", f"It broke: {type(error).__name__}: {_sentence(error)}")
-    ours = [str(w.message) for w in heard if w.category is UserWarning]
-    remarks = [f"{remark[:1].upper()}{remark[1:]}." for remark in dict.fromkeys(ours)]
-    return replace(finding, probe=name, told=" ".join([finding.told, *remarks]))
+    remarks = [_sentence(w.message) for w in heard if w.category is UserWarning]
+    return replace(finding, probe=name, told=" ".join([finding.told, *dict.fromkeys(remarks)]))
 
 
 def _is_ours(error: Exception) -> bool:
@@ -79,6 +78,12 @@ def _is_ours(error: Exception) -> bool:
     return trace.tb_frame.f_globals.get("__name__", "").startswith("dlgutils")
 
 
-def _sentence(error: Exception) -> str:
+def _sentence(error: Exception | str) -> str:
+    """The words of an error as a sentence; a name at its beginning, such as "bn1", stays as it is.
+
+    That is a word with a digit, a dot or an underscore in it.
+    """
     text = str(error).strip() or type(error).__name__
-    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
+    first = text.split()[0]
+    start = f"{text[:1].upper()}{text[1:]}" if first.strip(",:;").isalpha() else text
+    return start if text.endswith(".") else f"{start}."

@@ -16,6 +16,7 @@ from dlgutils.metrics import Rate
 from dlgutils.types import Batch
 
 _GREY = 0.5
+_FEW, _RIGHT = 5, 0.95  # units that look kept, and the share of them that were, at least
 
 
 def scored(finding: Finding, secret: Round) -> Finding:
@@ -81,15 +82,19 @@ def _with_labels(finding: Finding, truth: Tensor | None) -> Finding:
 
 
 def _with_masks(finding: Finding, secret: Round) -> Finding:
-    """The finding that says how many units of its masks are as the client drew them."""
-    if finding.probe != "masks" or len(secret.secret.x) > 1:
+    """The finding of one image's masks, beside those that the client drew.
+
+    A unit that was zero anyway looks dropped, which is no error. So those that look kept count: a
+    reading of few of them, or of wrong ones, is one that noise makes.
+    """
+    if finding.probe != "masks" or len(secret.secret.x) > 1 or not finding.masks:
         return finding
-    same = [(mask == secret.masks[name]).flatten() for name, mask in finding.masks.items()]
-    if not same:
-        return finding
-    right = torch.cat(same)
-    told = f"{finding.told} {int(right.sum())} of {len(right)} are as the client drew them."
-    return replace(finding, told=told)
+    kept = torch.cat([mask.flatten() > 0 for mask in finding.masks.values()])
+    drawn = torch.cat([secret.masks[name].flatten() > 0 for name in finding.masks])
+    shown, right = int(kept.sum()), int((kept & drawn).sum())
+    told = f"{finding.told} Of {shown} units that look kept, {right} were."
+    reads = shown >= _FEW and right >= _RIGHT * shown
+    return replace(finding, told=told, verdict="leak" if reads else "quiet")
 
 
 def _leaks(scores: Scores) -> bool:

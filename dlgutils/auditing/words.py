@@ -12,7 +12,8 @@ def listed(names: Iterable[str]) -> str:
     names = list(names)
     if len(names) > 3:
         return f"{names[0]}, {names[1]} and {len(names) - 2} others"
-    return " and ".join(names)
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def counted(number: int, noun: str) -> str:
@@ -23,7 +24,8 @@ def counted(number: int, noun: str) -> str:
 def model_in_words(model: nn.Module) -> str:
     """The class of a model, and how many numbers are trained."""
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return f"{type(model).__name__}, {trained:,} trained numbers".replace(",", " ", -1)
+    number = f"{trained:,}".replace(",", " ")
+    return f"{type(model).__name__}, {number} trained numbers"
 
 
 def protocol_in_words(protocol: Protocol, images: int) -> str:

@@ -1,5 +1,7 @@
 """Planted leaks are found, and a round that gives nothing away has a quiet report."""
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -81,7 +83,7 @@ def test_audit_finds_the_label_and_the_mask_of_one_image():
     assert label.certificate
     assert mask.verdict == "leak"
     assert mask.read_from == ("fc.weight",)
-    assert "48 of 48 are as the client drew them" in mask.told
+    assert re.search(r"Of (\d+) units that look kept, \1 were", mask.told)
     best = report.findings[report.best]
     assert best.scores.recognisable.successes == 1
 

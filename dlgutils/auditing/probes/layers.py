@@ -59,11 +59,10 @@ def _handed_out(model: nn.Module, shared: Shared) -> dict[str, tuple[Tensor, flo
         weight, bias = shared.gradient[f"{name}.weight"], shared.gradient[f"{name}.bias"]
         try:
             rank_one.check(f"{name}.weight", shared)
-            inputs = rank_one.linear_input(weight.double(), bias.double())
+            inputs = rank_one.linear_input(weight, bias)
         except ValueError:
             continue
-        product = bias.double()[:, None] * inputs
-        residual = float((weight.double() - product).norm() / product.norm())
+        residual = float((weight - bias[:, None] * inputs).norm() / weight.norm())
         if residual <= _EXACT:
             handed[name] = inputs, residual
     return handed

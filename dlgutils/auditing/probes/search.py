@@ -14,6 +14,7 @@ from dlgutils.auditing.probes.images import UNKNOWN, with_images
 from dlgutils.auditing.records import Finding
 from dlgutils.auditing.situation import Situation
 from dlgutils.matching import invert, weighing_noise
+from dlgutils.protocol import takes_class_ids
 from dlgutils.types import Attack, Batch, Guess, Result, Shared, Tensors
 
 _EVALUATIONS = 300
@@ -58,22 +59,32 @@ def gradient_matching(situation: Situation) -> Finding:
 
 
 def _recipes(situation: Situation) -> list[tuple[Attack, Guess]]:
-    """Attacks, the best first, and what each takes as known."""
+    """Attacks, the best first, and what each takes as known.
+
+    Where labels are not certain, the second search looks for them, too.
+    """
     known, protocol = _known(situation), situation.shared.protocol
-    drops = bool(models.active_dropouts(situation.model))
+    hidden = bool(models.active_dropouts(situation.model)) and not known.masks
+    by_labels = situation.weighed(knowing(attacks.idlg, known))
+    if hidden and protocol.steps == 1 and known.y is not None:
+        return [(knowing(attacks.dia, known), known), (by_labels, known)]
+    masks_alone = Guess(masks=known.masks)
+    free = (situation.weighed(knowing(attacks.dlg, masks_alone)), masks_alone)
+    if known.y is None:
+        return [free]
+    if not _certain(situation):
+        return [(by_labels, known), free]
+    others = [] if protocol.sigma else [(knowing(attacks.inverting, known), known)]
+    return [(by_labels, known), *others]
+
+
+def knowing(attack: Attack, known: Guess) -> Attack:
+    """The attack by somebody who knows so much, and infers nothing."""
 
     def infer(_: nn.Module, __: Shared) -> Guess:
         return known
 
-    if known.y is None:
-        return [(situation.weighed(attacks.dlg), known)]
-    first = situation.weighed(replace(attacks.idlg, infer=infer))
-    if drops and not known.masks:
-        drawn = replace(attacks.dia, infer=infer)
-        return [(drawn, known), (first, known)] if protocol.steps == 1 else [(first, known)]
-    if protocol.sigma:
-        return [(first, known)]
-    return [(first, known), (replace(attacks.inverting, infer=infer), known)]
+    return replace(attack, infer=infer)
 
 
 def _known(situation: Situation) -> Guess:
@@ -84,6 +95,11 @@ def _known(situation: Situation) -> Guess:
     labels = situation.labels
     y = None if labels is None else labels.y
     return Guess(y=y, masks=_read_masks(situation))
+
+
+def _certain(situation: Situation) -> bool:
+    """Whether the labels that are known are certain."""
+    return _separated(situation) is not None or situation.labels.certain
 
 
 def _separated(situation: Situation) -> masks.Reading | None:
@@ -138,8 +154,10 @@ def _found(situation: Situation, result: Result, known: Guess) -> Finding:
     finding = Finding("gradient matching", "leak", told, read_from=read_from)
     x, y = result.x[0], result.y[0]
     if not situation.shared.protocol.is_cross_entropy:
-        found = Batch(x, torch.full((len(x),), UNKNOWN))
-        return replace(finding, found=found, distance=float(result.best_loss))
+        is_class = takes_class_ids(situation.shared.protocol.loss)
+        labels = y if is_class else torch.full((len(x),), UNKNOWN)
+        named, distance = (y if is_class else None), float(result.best_loss)
+        return replace(finding, found=Batch(x, labels), named=named, distance=distance)
     return with_images(situation, finding, told, x, y, known.masks)
 
 
