@@ -12,8 +12,8 @@ def listed(names: Iterable[str]) -> str:
     names = list(names)
     if len(names) > 3:
         return f"{names[0]}, {names[1]} and {len(names) - 2} others"
-    *others, last = names
-    return f"{', '.join(others)} and {last}" if others else last
+    head, _, tail = ", ".join(names).rpartition(", ")
+    return f"{head} and {tail}" if head else tail
 
 
 def counted(number: int, noun: str) -> str:
