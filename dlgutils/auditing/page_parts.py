@@ -1,10 +1,9 @@
 """The parts of a page about a report, in HTML; all that comes from outside is escaped."""
 
 from collections.abc import Iterable, Sequence
-from html import escape
 
 from dlgutils.auditing import pictures, verdicts
-from dlgutils.auditing.text import found_by, seconds
+from dlgutils.auditing.text import escaped, found_by, seconds
 from dlgutils.auditing.verdicts import Fields
 from dlgutils.types import Batch
 
@@ -12,17 +11,17 @@ from dlgutils.types import Batch
 def badge(verdict: str) -> str:
     """A verdict in words, in a box of its colour."""
     kind = verdict.replace(" ", "-")
-    return f'<span class="dlg-badge dlg-{kind}">{escape(verdicts.IN_WORDS[verdict])}</span>'
+    return f'<span class="dlg-badge dlg-{kind}">{escaped(verdicts.IN_WORDS[verdict])}</span>'
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> str:
     """A table whose first column names its rows; head and caption are text, rows are HTML."""
-    columns = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
+    columns = "".join(f'<th scope="col">{escaped(name)}</th>' for name in head)
     lines = []
     for first, *others in rows:
         cells = "".join(f"<td>{cell}</td>" for cell in others)
         lines.append(f'<tr><th scope="row">{first}</th>{cells}</tr>')
-    title = f"<caption>{escape(caption)}</caption>" if caption else ""
+    title = f"<caption>{escaped(caption)}</caption>" if caption else ""
     return f"<table>{title}<thead><tr>{columns}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
 
 
@@ -39,7 +38,7 @@ def images(report: Fields, found: Sequence[Batch | None], truth: Batch) -> str:
     if n > pictures.MOST:
         words.append(f"These are the {pictures.MOST} most similar of {n} images.")
     pairs = pictures.pairs(finding["images"], found[index], truth)
-    return f"<p>{escape(' '.join(words))}</p>{pairs}{_scores(finding)}"
+    return f"<p>{escaped(' '.join(words))}</p>{pairs}{_scores(finding)}"
 
 
 def _scores(finding: Fields) -> str:
@@ -54,7 +53,7 @@ def _scores(finding: Fields) -> str:
     if scores["identified"]:
         told_apart = verdicts.count(scores["identified"])
         words.append(f"{told_apart} can be told from the other images by what was found")
-    return f"<p>{escape('; '.join(words))}.</p>"
+    return f"<p>{escaped('; '.join(words))}.</p>"
 
 
 def _number(value: float | None, form: str = ".2g") -> str:
@@ -65,8 +64,8 @@ def overview(report: Fields) -> str:
     """A table with a row for each probe: its verdict, and what it has right."""
     rows = []
     for k, finding in enumerate(report["findings"], 1):
-        name = f'<a href="#probe-{k}">{escape(finding["probe"])}</a>'
-        right = escape(found_by(finding) or _masks(finding)) or "–"
+        name = f'<a href="#probe-{k}">{escaped(finding["probe"])}</a>'
+        right = escaped(found_by(finding) or _masks(finding)) or "–"
         rows.append((name, badge(finding["verdict"]), right))
     return table(("Probe", "Verdict", "Came back"), rows)
 
@@ -79,8 +78,8 @@ def told(report: Fields) -> str:
     """A table with a row for each probe: its verdict, and what it found in words."""
     rows = []
     for finding in report["findings"]:
-        name = escape(finding["probe"])
-        rows.append((name, badge(finding["verdict"]), escape(finding["told"])))
+        name = escaped(finding["probe"])
+        rows.append((name, badge(finding["verdict"]), escaped(finding["told"])))
     return table(("Probe", "Verdict", "What it found"), rows)
 
 
@@ -91,19 +90,19 @@ def details(report: Fields) -> str:
 
 
 def _probe(number: int, finding: Fields) -> str:
-    heading = f"{escape(finding['probe'])} {badge(finding['verdict'])}"
+    heading = f"{escaped(finding['probe'])} {badge(finding['verdict'])}"
     facts = {}
     if finding["verdict"] in ("leak", "quiet"):
         confirmed = finding["certificate"] or "nothing that the attacker sees confirms it"
-        facts["Evidence"] = escape(confirmed)
+        facts["Evidence"] = escaped(confirmed)
     if found_by(finding):
-        facts["Came back"] = escape(found_by(finding))
+        facts["Came back"] = escaped(found_by(finding))
     if finding["read_from"]:
-        names = (f"<code>{escape(name)}</code>" for name in finding["read_from"])
+        names = (f"<code>{escaped(name)}</code>" for name in finding["read_from"])
         facts["Read from"] = ", ".join(names)
     if finding["verdict"] != "not reached":
-        facts["Time"] = escape(seconds(finding["seconds"]))
-    body = f"<p>{escape(finding['told'])}</p>{definitions(facts)}"
+        facts["Time"] = escaped(seconds(finding["seconds"]))
+    body = f"<p>{escaped(finding['told'])}</p>{definitions(facts)}"
     return (
         f'<section class="probe" aria-labelledby="probe-{number}">'
         f'<h3 id="probe-{number}">{heading}</h3>{body}</section>'
@@ -112,7 +111,7 @@ def _probe(number: int, finding: Fields) -> str:
 
 def definitions(facts: Fields) -> str:
     """Terms, which are text, each with what is said of it in HTML."""
-    rows = (f"<div><dt>{escape(term)}</dt><dd>{said}</dd></div>" for term, said in facts.items())
+    rows = (f"<div><dt>{escaped(term)}</dt><dd>{said}</dd></div>" for term, said in facts.items())
     return f"<dl>{''.join(rows)}</dl>"
 
 
@@ -122,7 +121,7 @@ def advice(report: Fields) -> str:
         return "<p>No change was tried.</p>"
     rows = []
     for each in report["advice"]:
-        change = f"{escape(each['change'])}<p>{escape(each['told'])}</p>"
+        change = f"{escaped(each['change'])}<p>{escaped(each['told'])}</p>"
         counts = [verdicts.count(each[when]) for when in ("before", "after")]
         before, after = (f'<span class="dlg-count">{count}</span>' for count in counts)
         rows.append((change, before, after))
@@ -131,5 +130,5 @@ def advice(report: Fields) -> str:
 
 def limits(report: Fields) -> str:
     """What the audit cannot see, as a list."""
-    items = "".join(f"<li>{escape(limit)}</li>" for limit in report["limits"])
+    items = "".join(f"<li>{escaped(limit)}</li>" for limit in report["limits"])
     return f"<ul>{items}</ul>" if items else "<p>None were noted.</p>"

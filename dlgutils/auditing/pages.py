@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from html import escape
 from importlib import resources
 from string import Template
 
 from dlgutils.auditing import page_parts as parts
+from dlgutils.auditing.text import escaped
 from dlgutils.auditing.verdicts import Fields
 from dlgutils.types import Batch
 
@@ -19,11 +19,11 @@ def page(report: Fields, truth: Batch, found: Sequence[Batch | None]) -> str:
     first, rest = _cut(report["verdict"])
     return _template("page.html").substitute(
         style=_text("report.css") + _text("page.css"),
-        title=escape(f"{report['model']}: {first}"),
+        title=escaped(f"{report['model']}: {first}"),
         kind="leak" if report["leaks"] else "quiet",
-        verdict=escape(first),
-        rest=f"<p>{escape(rest)}</p>" if rest else "",
-        model=escape(report["model"]),
+        verdict=escaped(first),
+        rest=f"<p>{escaped(rest)}</p>" if rest else "",
+        model=escaped(report["model"]),
         images=parts.images(report, found, truth),
         overview=parts.overview(report),
         advice=parts.advice(report),
@@ -40,7 +40,7 @@ def fragment(report: Fields, truth: Batch, found: Sequence[Batch | None]) -> str
     """
     return _template("fragment.html").substitute(
         style=_text("report.css"),
-        verdict=escape(report["verdict"]),
+        verdict=escaped(report["verdict"]),
         images=parts.images(report, found, truth),
         table=parts.told(report),
     )
@@ -53,12 +53,12 @@ def _about(report: Fields) -> dict[str, str]:
     made = datetime.fromisoformat(report["written"])
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     return {
-        "Model": escape(report["model"]),
-        "Protocol": escape(report["protocol"]),
-        "Images": escape(f"{n} of {size}"),
-        "Time": escape(f"{report['seconds']:.1f} s"),
+        "Model": escaped(report["model"]),
+        "Protocol": escaped(report["protocol"]),
+        "Images": escaped(f"{n} of {size}"),
+        "Time": escaped(f"{report['seconds']:.1f} s"),
         "Written": f'<time datetime="{made.isoformat()}">{made.day} {made:%B %Y, %H:%M} UTC</time>',
-        "By": escape(versions),
+        "By": escaped(versions),
     }
 
 

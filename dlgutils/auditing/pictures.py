@@ -3,10 +3,10 @@
 import base64
 import io
 from collections.abc import Iterator, Sequence
-from html import escape
 
 from torch import Tensor
 
+from dlgutils.auditing.text import escaped
 from dlgutils.auditing.verdicts import Fields
 from dlgutils.types import Batch
 
@@ -66,11 +66,11 @@ def _img(x: Tensor, alt: str) -> str:
     height, width = x.shape[-2:]
     kind = ' class="dlg-small"' if max(height, width) <= SMALL else ""
     size = f'width="{width}" height="{height}"'
-    return f'<img{kind} src="{data_url(x)}" {size} alt="{escape(alt)}">'
+    return f'<img{kind} src="{data_url(x)}" {size} alt="{escaped(alt)}">'
 
 
 def _figure(sides: Sequence[str], name: str, image: Fields) -> str:
-    words = "".join(f"<span>{escape(line)}</span>" for line in _caption(name, image))
+    words = "".join(f"<span>{escaped(line)}</span>" for line in _caption(name, image))
     kind = "seen" if image["recognisable"] else "unseen"
     inside = f"{''.join(sides)}<figcaption>{words}</figcaption>"
     return f'<li><figure class="dlg-{kind}">{inside}</figure></li>'

@@ -76,6 +76,10 @@ class Report:
         """The verdict and a table of the findings, at most 80 columns wide."""
         return text.table(self.to_dict())
 
+    def __repr__(self) -> str:
+        """The verdict, in one line."""
+        return f"Report({self.to_dict()['verdict']})"
+
     def _repr_html_(self) -> str:
         """What notebooks show: verdict, pictures and a table, readable in dark and light."""
         return pages.fragment(self.to_dict(), self.truth, self._found)
@@ -105,5 +109,5 @@ class Report:
 
 def _written(content: str, path: str | Path | None) -> str:
     if path is not None:
-        storage.write_atomic(Path(path), content.encode())
+        storage.write_atomic(Path(path), content.encode("utf-8", "replace"))
     return content

@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Iterator
+from html import escape
 
 from dlgutils.auditing import verdicts
 from dlgutils.auditing.verdicts import Fields
@@ -50,6 +51,11 @@ def printable(words: str) -> str:
     """The words on one line, without what would steer a terminal."""
     shown = "".join(letter if letter.isprintable() else " " for letter in words)
     return " ".join(shown.split())
+
+
+def escaped(words: str) -> str:
+    """The words as HTML, on one line, without what cannot be shown."""
+    return escape(printable(words))
 
 
 def _of_finding(finding: Fields) -> Iterator[str]:

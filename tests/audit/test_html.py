@@ -7,6 +7,8 @@ from html.parser import HTMLParser
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dlgutils.auditing import pictures
 from dlgutils.types import Batch
@@ -131,6 +133,21 @@ def test_what_comes_from_outside_is_escaped(make):
     assert outline.all("script") == []
     assert "&lt;script&gt;alert(&quot;1&quot;)" in html
     assert "'$style'" not in html
+
+
+def with_words(name, words):
+    """A quiet report with these words in it."""
+    report = reports.quiet_report()
+    finding = replace(report.findings[0], probe=name, told=words, read_from=(name,))
+    return replace(report, model=name, protocol=words, findings=(finding,))
+
+
+@given(st.text(st.characters()), st.text(st.characters()))
+def test_any_words_become_a_page_and_a_table(name, words):
+    report, plain = with_words(name, words), with_words("name", "words")
+    tags = [tag for tag, _ in Outline(report.to_html()).elements]
+    assert tags == [tag for tag, _ in Outline(plain.to_html()).elements]
+    assert max(map(len, str(report).splitlines())) <= 80
 
 
 @pytest.mark.parametrize("make", [reports.full_report, reports.quiet_report])

@@ -91,6 +91,13 @@ def test_a_file_has_what_is_returned(write, tmp_path):
 
 
 @pytest.mark.parametrize("write", ["to_json", "to_html"])
+def test_half_a_letter_in_a_name_does_not_cost_the_report(write, tmp_path):
+    """As in file names that are not UTF-8, which Python hands on in this way."""
+    getattr(reports.hostile_report("caf\udce9"), write)(tmp_path / "report")
+    assert "caf" in (tmp_path / "report").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("write", ["to_json", "to_html"])
 def test_a_file_that_cannot_be_written_is_an_error_with_the_way_out(write, tmp_path):
     with pytest.raises(FileNotFoundError, match="choose a folder that exists"):
         getattr(reports.quiet_report(), write)(tmp_path / "nowhere" / "report")

@@ -24,6 +24,10 @@ def test_text_begins_with_the_verdict(report):
     )
 
 
+def test_repr_is_one_line():
+    assert repr(reports.quiet_report()) == "Report(No image came back; its label is not read.)"
+
+
 @pytest.mark.parametrize(
     "make", [reports.full_report, reports.hostile_report, reports.quiet_report]
 )
