@@ -39,8 +39,8 @@ def feature_matching(situation: Situation) -> Finding:
     told = f"Images with the features that were read, {_evaluations(result)} evaluations."
     weight, *_ = shared.classifier
     finding = Finding("feature matching", "leak", told, read_from=(weight,))
-    masks = _known(situation).masks
-    return _measured(situation, with_images(situation, finding, told, x, y, masks))
+    known = _known(situation)
+    return _measured(situation, with_images(situation, finding, told, x, y, known.masks))
 
 
 def gradient_matching(situation: Situation) -> Finding:
