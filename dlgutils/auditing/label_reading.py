@@ -9,6 +9,7 @@ from torch import Tensor
 from dlgutils.analytic import label_counts, labels, unknown_scale
 from dlgutils.analytic.classifier import classifier_of
 from dlgutils.federated.consistency import without_scale_and_decay
+from dlgutils.federated.readable import NO_NOISE
 from dlgutils.protocol import Effect
 from dlgutils.types import Shared
 
@@ -44,11 +45,11 @@ def read_labels(shared: Shared) -> LabelReading:
 
 
 def _of_one(shared: Shared) -> LabelReading:
-    if shared.protocol.exact:
+    if all(defense.effect in NO_NOISE for defense in shared.protocol.defenses):
         try:
             return _by_signs(shared)
         except ValueError:
-            if shared.protocol.steps == 1:
+            if shared.protocol.exact and shared.protocol.steps == 1:
                 raise
     weight, bias = shared.classifier
     read_from = (weight, bias) if bias else (weight,)
@@ -93,9 +94,9 @@ def _of_batch(shared: Shared) -> LabelReading:
         )
     plain = without_scale_and_decay(shared)
     told = f"The labels are counted by the sum of δ in the gradient of {bias}"
-    factor, stated = _factor(plain, images)
-    if not stated:
-        told += ", multiplied by a number that is guessed from it"
+    stated = states_scale(shared)
+    factor = _factor(plain) if stated else _guessed_factor(plain, images)
+    told += "" if stated else ", multiplied by a number that is guessed from it"
     delta_sum = plain.gradient[bias].double() / factor
     counts = label_counts.of_untrained(delta_sum, plain.weights[bias].double(), images)
     y = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)[:images]
@@ -111,13 +112,36 @@ def _of_batch(shared: Shared) -> LabelReading:
     return LabelReading(y, told, certificate, (bias,), certain=least == images)
 
 
-def _factor(shared: Shared, images: int) -> tuple[float, bool]:
-    """By what δ, summed over the images, was multiplied, and whether that is known."""
+def states_scale(shared: Shared) -> bool:
+    """Whether the server knows by what the gradient of a batch was multiplied."""
     protocol = shared.protocol
-    known = all(defense.effect in _KEEP_SCALE for defense in protocol.defenses)
-    if protocol.scale is None or protocol.example_norm or not known:
-        return unknown_scale.guesses(classifier_of(shared), images)[0], False
-    return protocol.scale / (1 if protocol.sums else images), True
+    keeps = all(defense.effect in _KEEP_SCALE for defense in protocol.defenses)
+    return protocol.scale is not None and not protocol.example_norm and keeps
+
+
+def _factor(shared: Shared) -> float:
+    """By what δ, summed over the images, was multiplied."""
+    images, protocol = shared.x_shape[0], shared.protocol
+    return protocol.scale / (1 if protocol.sums else images)
+
+
+def _guessed_factor(shared: Shared, images: int) -> float:
+    """The same, guessed: classes that no image has show the probabilities of the bias alone.
+
+    Clipping leaves the sign of the update; a scale of which nothing is known may not.
+    """
+    if shared.protocol.scale is None:
+        return unknown_scale.guesses(classifier_of(shared), images)[0]
+    _, bias = shared.classifier
+    gradient = shared.gradient[bias].double()
+    others = gradient > 0
+    if not others.any():
+        raise ValueError(
+            "every class has images, so nothing says by what the update was multiplied, and labels "
+            "are counted in units of that"
+        )
+    expected = images * shared.weights[bias].double().softmax(0)
+    return float((gradient / expected)[others].median())
 
 
 def _behind_defenses(y: Tensor, told: str, bias: str, error: float) -> LabelReading:

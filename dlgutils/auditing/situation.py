@@ -7,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from dlgutils import attacks
+from dlgutils.analytic.masks import Reading
 from dlgutils.analytic.separation import Separation, separate
 from dlgutils.auditing.clock import Clock
-from dlgutils.auditing.label_reading import LabelReading, read_labels
+from dlgutils.auditing.label_reading import LabelReading, read_labels, states_scale
 from dlgutils.matching import weighing_noise
 from dlgutils.matching.problem import objective
 from dlgutils.types import Attack, Guess, Shared, Tensors
@@ -35,13 +36,39 @@ class Situation:
         protocol = self.shared.protocol
         return protocol.is_cross_entropy and protocol.steps == 1
 
+    def read_labels(self) -> LabelReading:
+        """The labels as they are read, in no particular order.
+
+        Those of a batch that was multiplied by an unknown number come with the whole batch, where
+        it comes apart. Raises ValueError as `label_reading.read_labels` does.
+        """
+        if self.images > 1 and not states_scale(self.shared):
+            apart = self.apart
+            if apart is not None:
+                told = "The labels come with the batch, which is taken apart whatever its scale"
+                certificate = f"they leave {self.separation.residual:.0e} of the gradient"
+                read_from = tuple(name for name in self.shared.classifier if name)
+                return LabelReading(apart.y, told, certificate, read_from, certain=True)
+        return read_labels(self.shared)
+
     @cached_property
     def labels(self) -> LabelReading | None:
-        """The labels as they are read, in no particular order; None: they cannot be."""
+        """What `read_labels` returns; None: they cannot be read."""
         try:
-            return read_labels(self.shared)
+            return self.read_labels()
         except ValueError:
             return None
+
+    @cached_property
+    def apart(self) -> Reading | None:
+        """The reading of a batch all of whose images come apart; None: they do not, or one came."""
+        if self.images == 1:
+            return None
+        try:
+            found = self.separation
+        except ValueError:
+            return None
+        return found.reading if found.n_found == self.images else None
 
     @cached_property
     def separation(self) -> Separation:

@@ -1,6 +1,5 @@
 """Labels: what cross-entropy gives away before any search."""
 
-from dlgutils.auditing.label_reading import read_labels
 from dlgutils.auditing.records import Finding
 from dlgutils.auditing.situation import Situation
 
@@ -10,7 +9,7 @@ def labels(situation: Situation) -> Finding:
 
     Raises ValueError for other losses, and where the classifier's gradient says nothing.
     """
-    reading = read_labels(situation.shared)
+    reading = situation.read_labels()
     named = ", ".join(str(label) for label in sorted(reading.y.tolist())[:12])
     told = f"{reading.told}. Read: {named}{', …' if len(reading.y) > 12 else ''}."
     if not reading.visible:

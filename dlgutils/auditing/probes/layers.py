@@ -8,6 +8,7 @@ from dlgutils.auditing.probes.images import with_images
 from dlgutils.auditing.records import Finding
 from dlgutils.auditing.situation import Situation
 from dlgutils.auditing.words import listed
+from dlgutils.federated.consistency import without_scale_and_decay
 from dlgutils.federated.readable import NO_NOISE, require_sight
 from dlgutils.types import Shared
 
@@ -20,8 +21,8 @@ def layers(situation: Situation) -> Finding:
     Neither the loss nor the place of the layer matters. Raises ValueError for several images or
     steps, and for defences that do not leave the product.
     """
-    shared = situation.shared
-    _require_one_visit(shared)
+    _require_one_visit(situation.shared)
+    shared = without_scale_and_decay(situation.shared)
     handed = _handed_out(situation.model, shared)
     if not handed:
         told = "No linear layer's gradient is one product δ uᵀ, which would show what entered it."

@@ -72,7 +72,7 @@ def _recipes(situation: Situation) -> list[tuple[Attack, Guess]]:
     free = (situation.weighed(knowing(attacks.dlg, masks_alone)), masks_alone)
     if known.y is None:
         return [free]
-    if not _certain(situation):
+    if situation.apart is None and not situation.labels.certain:
         return [(by_labels, known), free]
     others = [] if protocol.sigma else [(knowing(attacks.inverting, known), known)]
     return [(by_labels, known), *others]
@@ -89,28 +89,12 @@ def knowing(attack: Attack, known: Guess) -> Attack:
 
 def _known(situation: Situation) -> Guess:
     """Labels and masks, as far as they were read, of the same order."""
-    reading = _separated(situation)
+    reading = situation.apart
     if reading is not None:
         return Guess(y=reading.y, masks=reading.masks)
     labels = situation.labels
     y = None if labels is None else labels.y
     return Guess(y=y, masks=_read_masks(situation))
-
-
-def _certain(situation: Situation) -> bool:
-    """Whether the labels that are known are certain."""
-    return _separated(situation) is not None or situation.labels.certain
-
-
-def _separated(situation: Situation) -> masks.Reading | None:
-    """The reading of a batch all of whose images came apart."""
-    if situation.images == 1:
-        return None
-    try:
-        found = situation.separation
-    except ValueError:
-        return None
-    return found.reading if found.n_found == situation.images else None
 
 
 def _read_masks(situation: Situation) -> Tensors:
