@@ -110,7 +110,7 @@ def test_every_verdict_is_written_in_its_badge(outline):
     for verdict in ("leak", "quiet", "failed"):  # in the table, and beside the details
         assert words.count(verdict) >= 2
     for verdict in ("does not apply", "not reached"):
-        assert words.count(verdict) == 1
+        assert verdict in words
 
 
 def test_page_says_what_leaked_where_and_what_would_change_it(outline):
