@@ -22,7 +22,8 @@ def table(name: str) -> "pandas.DataFrame":
     while they are trained. "batches", "mixing", "pairs", "separation", "unmixing": how batches come
     apart. "noise_limit": attackers beside what noise allows. "defended_training": what defences
     cost in accuracy; "defenses", "defended_batches": what they leave. "fedavg", "fedavg_labels",
-    "batch_norm", "quick_start": what comes back from clients of real rounds.
+    "batch_norm", "quick_start": what comes back from clients of real rounds. "audits": what
+    networks of torchvision give away in a minute.
     The scripts that make them are in `reproduce/`. Raises ValueError for another name.
     """
     return read_table(_committed(name, ".csv").read_text(encoding="utf-8"))
