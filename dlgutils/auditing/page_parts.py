@@ -1,11 +1,13 @@
 """The parts of a page about a report, in HTML; all that comes from outside is escaped."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from dlgutils.auditing import pictures, verdicts
 from dlgutils.auditing.text import escaped, found_by, seconds
 from dlgutils.auditing.verdicts import Fields
 from dlgutils.types import Batch
+
+NOT_TRIED = ("inapplicable", "not reached")
 
 
 def badge(verdict: str) -> str:
@@ -43,13 +45,12 @@ def images(report: Fields, found: Sequence[Batch | None], truth: Batch) -> str:
 
 def _scores(finding: Fields) -> str:
     scores = finding["scores"]
+    which = "The" if len(finding["images"]) == 1 else "Over all images, the median"
     words = [
-        f"Over all images, the median SSIM is {_number(scores['ssim'], '.2f')} (1: the original)"
+        f"{which} SSIM is {_number(scores['ssim'], '.2f')}, where the original has 1",
+        f"the squared error is {_number(scores['mse'])}, and that of a guess without the update "
+        f"{_number(scores['baseline_mse'])}",
     ]
-    words.append(
-        f"the median squared error {_number(scores['mse'])}, where guessing without the update "
-        f"has {_number(scores['baseline_mse'])}"
-    )
     if scores["identified"]:
         told_apart = verdicts.count(scores["identified"])
         words.append(f"{told_apart} can be told from the other images by what was found")
@@ -61,17 +62,28 @@ def _number(value: float | None, form: str = ".2g") -> str:
 
 
 def overview(report: Fields) -> str:
-    """A table with a row for each probe: its verdict, and what it has right."""
+    """A table with a row for each probe that was tried: its verdict, and what it has right."""
     rows = []
-    for k, finding in enumerate(report["findings"], 1):
-        name = f'<a href="#probe-{k}">{escaped(finding["probe"])}</a>'
-        right = escaped(found_by(finding) or _masks(finding)) or "–"
-        rows.append((name, badge(finding["verdict"]), right))
-    return table(("Probe", "Verdict", "Came back"), rows)
+    for number, finding in _tried(report):
+        name = f'<a href="#probe-{number}">{escaped(finding["probe"])}</a>'
+        rows.append((name, badge(finding["verdict"]), escaped(_came_back(finding)) or "–"))
+    head = ("Probe", "Verdict", "Came back")
+    return table(head, rows) if rows else "<p>No probe could be tried.</p>"
 
 
-def _masks(finding: Fields) -> str:
-    return ", ".join(f"the mask of {name}" for name in verdicts.masks_of(finding))
+def _came_back(finding: Fields) -> str:
+    images = verdicts.count((finding["scores"] or {}).get("recognisable"))
+    labels = verdicts.count(verdicts.labels_of(finding))
+    counts = [f"{images} images" if images else "", f"{labels} labels" if labels else ""]
+    masks = [f"the mask of {name}" for name in verdicts.masks_of(finding)]
+    return ", ".join(part for part in (*counts, *masks) if part)
+
+
+def _tried(report: Fields) -> Iterator[tuple[int, Fields]]:
+    """The findings of probes that were tried, each with its number."""
+    for number, finding in enumerate(report["findings"], 1):
+        if finding["verdict"] not in NOT_TRIED:
+            yield number, finding
 
 
 def told(report: Fields) -> str:
@@ -84,9 +96,18 @@ def told(report: Fields) -> str:
 
 
 def details(report: Fields) -> str:
-    """A section for each probe: what it found, how the attacker knows, and where it was read."""
-    sections = [_probe(k, finding) for k, finding in enumerate(report["findings"], 1)]
-    return "".join(sections)
+    """A section for each probe that was tried: its words, how the attacker knows, and where."""
+    return "".join(_probe(number, finding) for number, finding in _tried(report))
+
+
+def not_tried(report: Fields) -> str:
+    """The other probes, each with its verdict and the reason."""
+    reasons = {}
+    for finding in report["findings"]:
+        if finding["verdict"] in NOT_TRIED:
+            told = f"{badge(finding['verdict'])} {escaped(finding['told'])}"
+            reasons[finding["probe"]] = told
+    return definitions(reasons) if reasons else "<p>All probes were tried.</p>"
 
 
 def _probe(number: int, finding: Fields) -> str:
@@ -100,8 +121,7 @@ def _probe(number: int, finding: Fields) -> str:
     if finding["read_from"]:
         names = (f"<code>{escaped(name)}</code>" for name in finding["read_from"])
         facts["Read from"] = ", ".join(names)
-    if finding["verdict"] != "not reached":
-        facts["Time"] = escaped(seconds(finding["seconds"]))
+    facts["Time"] = escaped(seconds(finding["seconds"]))
     body = f"<p>{escaped(finding['told'])}</p>{definitions(facts)}"
     return (
         f'<section class="probe" aria-labelledby="probe-{number}">'

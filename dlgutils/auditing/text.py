@@ -1,5 +1,6 @@
 """A report as text of at most 80 columns, for terminals and logs."""
 
+import re
 import textwrap
 from collections.abc import Iterator
 from html import escape
@@ -16,7 +17,8 @@ GAP = "  "
 def table(report: Fields) -> str:
     """A report as text: the verdict, the findings as a table, advice, and limits."""
     lines = [*_wrapped(report["verdict"]), ""]
-    lines += _wrapped(f"{report['model']}; {report['protocol']}; {report['seconds']:.1f} s.")
+    for fact in (report["model"], report["protocol"], f"audited in {report['seconds']:.1f} s"):
+        lines += _wrapped(fact)
     lines += ["", _row("probe", "verdict", "what it found"), "─" * WIDTH]
     for finding in report["findings"]:
         lines += _of_finding(finding)
@@ -43,7 +45,8 @@ def found_by(finding: Fields) -> str:
     scores = finding["scores"] or {}
     images = verdicts.count(scores.get("recognisable"))
     labels = verdicts.count(verdicts.labels_of(finding))
-    counts = (f"{images} images recognisable", images), (f"{labels} labels right", labels)
+    noun = "" if images.endswith(" of 1") or labels.endswith(" of 1") else "s"
+    counts = (f"{images} image{noun} recognisable", images), (f"{labels} label{noun} right", labels)
     return ", ".join(words for words, number in counts if number)
 
 
@@ -54,8 +57,8 @@ def printable(words: str) -> str:
 
 
 def escaped(words: str) -> str:
-    """The words as HTML, on one line, without what cannot be shown."""
-    return escape(printable(words))
+    """The words as HTML, on one line, without what cannot be shown; 17 364 is not broken."""
+    return escape(re.sub(r"(?<=\d) (?=\d)", "\N{NO-BREAK SPACE}", printable(words)))
 
 
 def _of_finding(finding: Fields) -> Iterator[str]:
