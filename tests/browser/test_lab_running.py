@@ -59,6 +59,8 @@ PRESETS = {
     "No defence": (0, 0.1),
     "Dropout, naive attacker": (1, 1e6),
     "Dropout, mask read": (0, 0.1),
+    "Pruning, naive attacker": (1, 1e6),
+    "Pruning, defence known": (0, 0.1),
     "A batch of four": (0, 0.1),
     "A trained network": (0.1, 1e6),
 }
