@@ -82,8 +82,7 @@ def test_lab_runs_a_surprise(lab):
         press(lab, "Surprise me")
         settings.add(lab.get_by_label("seed").input_value())
         expect(lab.locator("[aria-live]")).to_contain_text("evaluations a second", timeout=60_000)
-        if lab.get_by_role("button", name="Stop").is_enabled():
-            press(lab, "Stop")
+        lab.get_by_role("button", name="Stop").evaluate("stop => stop.click()")  # if it goes on
         assert "could not run" not in caption(lab)
     assert len(settings) > 1
 
