@@ -49,6 +49,41 @@ def test_noise_refuses_what_is_not_a_standard_deviation(sigma):
         defenses.noise(sigma)
 
 
+NO_NUMBERS = [True, [0.1], {}, "0.1", None, torch.tensor(0.1)]
+MAKERS = [
+    defenses.noise,
+    defenses.laplace,
+    defenses.clip,
+    defenses.top_k,
+    defenses.prune_random,
+    defenses.quantized,
+]
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
+@pytest.mark.parametrize("number", NO_NUMBERS, ids=str)
+def test_defenses_refuse_what_is_no_number(make, number):
+    """Also one that equals a number that was asked for before."""
+    make(8 if make is defenses.quantized else 1)
+    with pytest.raises(ValueError, match=r", got (True|\[0.1\]|\{\}|'0.1'|None|tensor)"):
+        make(number)
+
+
+def test_soteria_refuses_a_batch_instead_of_its_images(tiny):
+    with pytest.raises(ValueError, match="got a Batch; of a Batch, take its x"):
+        defenses.soteria(tiny().model, tiny().secret, 0.5)
+
+
+def test_defend_refuses_several_rounds():
+    with pytest.raises(ValueError, match="one round, a Shared, got a list; of several"):
+        defenses.defend([SHARED], [defenses.clip(1.0)])
+
+
+def test_imitate_refuses_a_defense_by_itself():
+    with pytest.raises(ValueError, match="defences come in a row"):
+        defenses.imitate(defenses.clip(1.0), GRADIENT, GRADIENT)
+
+
 def test_defend_applies_its_defenses_in_order_and_leaves_the_round_alone(seeded):
     noise = defenses.noise(1.0)
     twice = defenses.Defense("twice", double)

@@ -34,9 +34,14 @@ def defend(
 
     shared: a round, perhaps defended already. defenses: such as `[noise(1e-3)]`; the protocol tells
     of them. generator: on the CPU; all defences that draw draw from it. Raises ValueError for what
-    is no row of defences.
+    is no round, or no row of defences.
     """
     defenses = require_row(defenses)
+    if not isinstance(shared, Shared):
+        raise ValueError(
+            f"defences change one round, a Shared, got a {type(shared).__name__}; of several, "
+            "defend each by itself"
+        )
     gradient = shared.gradient
     for defense in defenses:
         gradient = defense(gradient, generator)
@@ -55,7 +60,9 @@ def imitate(defenses: Iterable[Defense], made: Tensors, sent: Tensors) -> Tensor
         defenses: of the round, in their order.
         made: the gradient of a guess, with the names of `sent`.
         sent: what the server saw.
+
+    Raises ValueError for what is no row of defences.
     """
-    for defense in defenses:
+    for defense in require_row(defenses):
         made = defense.imitate(made, sent)
     return made
