@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dlgutils import Batch, Protocol, Shared, models, share
-from dlgutils.federated import defenses
+from dlgutils.federated import defenses, honest
 
 GRADIENT = {"weight": torch.ones(50, 40), "bias": torch.zeros(50)}
 SHARED = Shared({name: g + 1 for name, g in GRADIENT.items()}, GRADIENT, (1, 1, 8, 8))
@@ -212,6 +212,28 @@ def test_soteria_adds_up_over_a_batch_and_leaves_units_that_are_off(tiny):
     assert int(kept["fc.weight"].any(0).sum()) == 12
     part = {"fc.bias": shared.gradient["fc.bias"]}
     assert defenses.soteria(model, secret.x, 0.25)(part) == part
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("share", [0.1, 0.4, 0.9])
+def test_soteria_counts_features_that_are_on(tiny, seeded, batch, share):
+    """Through ReLU, of those that are zero anyway none is kept or taken out."""
+    fresh = models.lenet((1, 8, 8), 4, activation=torch.nn.ReLU).double()
+    model, secret, shared, _ = honest(fresh, tiny(batch=batch).secret, seeded(0))
+    on = shared.gradient["fc.weight"].any(0)
+    assert 0 < on.sum() < len(on)
+    left = defenses.soteria(model, secret.x, share)(shared.gradient)["fc.weight"].any(0)
+    assert not (left & ~on).any()
+    assert int(left.sum()) == math.ceil(share * int(on.sum()))
+
+
+def test_soteria_refuses_images_that_leave_every_feature_at_zero():
+    model = torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2)
+    )
+    torch.nn.init.constant_(model[1].bias, -9.0)
+    with pytest.raises(ValueError, match="every feature is zero for these images"):
+        defenses.soteria(model, torch.rand(1, 1, 2, 2), 0.5)
 
 
 def test_soteria_needs_a_linear_layer():
