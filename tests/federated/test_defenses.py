@@ -405,3 +405,43 @@ def test_soteria_refuses_a_model_that_changes_in_its_forward_pass():
     layers = (torch.nn.BatchNorm2d(1), torch.nn.Flatten(), torch.nn.Linear(64, 4))
     with pytest.raises(ValueError, match="BatchNorm2d in train mode"):
         defenses.soteria(torch.nn.Sequential(*layers), torch.rand(1, 1, 8, 8), 0.5)
+
+
+# Rows --------------------------------------------------------------------------------------------
+
+ROUNDINGS = [
+    defenses.quantized(2),
+    defenses.quantized(4),
+    defenses.quantized(8),
+    defenses.half_precision(),
+    defenses.sign(),
+]
+CHANGES = [
+    [defenses.clip(0.05)],
+    [defenses.top_k(0.3)],
+    [defenses.prune_random(0.3)],
+    [defenses.clip(0.05), defenses.prune_random(0.3)],
+    [defenses.prune_random(0.3), defenses.clip(0.05)],
+]
+
+
+@pytest.mark.parametrize("changes", CHANGES, ids=lambda row: ", ".join(each.name for each in row))
+@pytest.mark.parametrize("rounding", ROUNDINGS, ids=lambda rounding: rounding.name)
+@pytest.mark.parametrize("seed", range(3))
+def test_imitate_finds_the_honest_gradient_right_where_it_was_rounded_first(
+    tiny, seeded, rounding, changes, seed
+):
+    _, _, shared, _ = tiny(seed, dtype=torch.float32)
+    row = [rounding, *changes]
+    sent = defenses.defend(shared, row, seeded(seed)).gradient
+    moved = defenses.imitate(row, shared.gradient, sent)
+    for name, g in sent.items():
+        away = (moved[name] - g).norm()
+        assert away <= 1e-6 * g.float().norm()
+
+
+@pytest.mark.parametrize("row", [[defenses.quantized(4), defenses.clip(0.05)]], ids=str)
+def test_imitate_does_not_take_another_gradient_for_right(tiny, row):
+    sent = defenses.defend(tiny(0).shared, row).gradient
+    moved = defenses.imitate(row, tiny(1).shared.gradient, sent)
+    assert (moved["fc.weight"] - sent["fc.weight"]).norm() > 0.1 * sent["fc.weight"].norm()

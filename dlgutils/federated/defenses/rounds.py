@@ -1,4 +1,4 @@
-"""Defences in a row: as a client applies them, and as its attacker repeats them."""
+"""Defences in a row, as a client applies them."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -47,22 +47,3 @@ def defend(
         gradient = defense(gradient, generator)
     protocol = replace(shared.protocol, defenses=(*shared.protocol.defenses, *defenses))
     return replace(shared, gradient=gradient, protocol=protocol)
-
-
-def imitate(defenses: Iterable[Defense], made: Tensors, sent: Tensors) -> Tensors:
-    """What was made of a guess as the nearest gradient that would have been sent as `sent`.
-
-    It is `sent` if the guess may be right, for defences that add nothing; differentiable in `made`.
-    Rounding comes last for that: where a clip or pruning follows it, what was sent no longer says
-    how wide the intervals were, and the right guess is a little away from it.
-
-    Args:
-        defenses: of the round, in their order.
-        made: the gradient of a guess, with the names of `sent`.
-        sent: what the server saw.
-
-    Raises ValueError for what is no row of defences.
-    """
-    for defense in require_row(defenses):
-        made = defense.imitate(made, sent)
-    return made
