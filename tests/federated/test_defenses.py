@@ -445,3 +445,33 @@ def test_imitate_does_not_take_another_gradient_for_right(tiny, row):
     sent = defenses.defend(tiny(0).shared, row).gradient
     moved = defenses.imitate(row, tiny(1).shared.gradient, sent)
     assert (moved["fc.weight"] - sent["fc.weight"]).norm() > 0.1 * sent["fc.weight"].norm()
+
+
+PRUNED = {
+    "largest": lambda _: defenses.top_k(0.2),
+    "random": lambda _: defenses.prune_random(0.3),
+    "Soteria": lambda one: defenses.soteria(one.model, one.secret.x, 0.4),
+}
+
+
+@pytest.mark.parametrize("kind", PRUNED)
+@pytest.mark.parametrize("sigma", [1e-6, 1e-4, 1e-3])
+@pytest.mark.parametrize("seed", range(3))
+def test_imitate_finds_what_was_pruned_under_noise(tiny, seeded, kind, sigma, seed):
+    """The honest gradient is about as far away as the noise is long, and no other one is near."""
+    one = tiny(seed)
+    row = [PRUNED[kind](one), defenses.noise(sigma)]
+    sent = defenses.defend(one.shared, row, seeded(seed)).gradient
+    moved = defenses.imitate(row, one.shared.gradient, sent)
+    numbers = sum(g.numel() for g in sent.values())
+    away = math.hypot(*(float((moved[name] - g).norm()) for name, g in sent.items()))
+    assert away < 1.5 * sigma * math.sqrt(numbers)
+
+
+def test_imitate_leaves_pruning_alone_where_noise_was_clipped(tiny, seeded):
+    """How large the noise is left is not known then."""
+    row = [defenses.prune_random(0.3), defenses.noise(1e-3), defenses.clip(0.01)]
+    honest_one = tiny().shared.gradient
+    sent = defenses.defend(tiny().shared, row, seeded(0)).gradient
+    moved = defenses.imitate(row, honest_one, sent)
+    torch.testing.assert_close(moved, row[-1](honest_one))

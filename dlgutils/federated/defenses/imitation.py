@@ -1,6 +1,7 @@
 """What an attacker makes of a guess, once the defences of a round are repeated on it."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -11,6 +12,7 @@ from dlgutils.protocol import Defense, Effect
 from dlgutils.types import Tensors
 
 _ROUNDING = {Effect.ROUNDS, Effect.SHORTENS, Effect.SIGNS}
+_SIGNIFICANT = 5  # standard deviations: noise alone is larger once in two million numbers
 _CHANGING = {Effect.SCALES, Effect.REMOVES}
 
 
@@ -30,7 +32,8 @@ def imitate(defenses: Iterable[Defense], made: Tensors, sent: Tensors) -> Tensor
 
     It is `sent` if the guess may be right, for defences that add nothing; differentiable in `made`.
     But where one pruning comes before a clip and another one after it, how long the gradient was in
-    between is no longer seen, and the right guess is a little away.
+    between is no longer seen, and the right guess is a little away. What was pruned is told from
+    noise that came later by the noise's size; after a clip of that noise it cannot be.
 
     Args:
         defenses: of the round, in their order.
@@ -43,21 +46,34 @@ def imitate(defenses: Iterable[Defense], made: Tensors, sent: Tensors) -> Tensor
     client = {name: g.detach() for name, g in made.items()}  # as it would have it, were it right
     roundings: list[_Rounding] = []
     for place, defense in enumerate(row):
-        later = [other.effect for other in row[place + 1 :]]
+        after = row[place + 1 :]
+        later = [other.effect for other in after]
         if defense.effect in _ROUNDING and _CHANGING & set(later):
             again = later.count(Effect.SCALES) if defense.effect is Effect.SHORTENS else 0
             if defense.effect is not Effect.SHORTENS:  # which hardly changes a length
                 client = defense(client)
             roundings.append(_Rounding(defense, client, 1 + again, Effect.REMOVES in later))
             continue
-        before, made = made, defense.imitate(made, sent)
+        visible = _above_noise(sent, after) if defense.effect is Effect.REMOVES else sent
+        before, made = made, defense.imitate(made, visible)
         if roundings:
-            client, factor = _follow(defense, client, sent)
+            client, factor = _follow(defense, client, visible)
             roundings = [r._replace(rounded=_times(factor, r.rounded)) for r in roundings]
             made = _scaled_alike(defense, before, made, factor)
     for rounding in roundings:
         made = _within(rounding, made, sent)
     return made
+
+
+# Noise fills the zeros of what was pruned. A number that may be noise alone is taken for one of
+# them: of those that were kept, it would say little more than the noise does.
+def _above_noise(sent: Tensors, after: Sequence[Defense]) -> Tensors:
+    """What was sent, with zeros where it may be noise that came after pruning."""
+    sigma = math.hypot(*(defense.sigma for defense in after))
+    scaled = any(defense.effect is Effect.SCALES for defense in after)
+    if not sigma or scaled:
+        return sent
+    return {name: torch.where(g.abs() > _SIGNIFICANT * sigma, g, 0) for name, g in sent.items()}
 
 
 def _follow(defense: Defense, client: Tensors, sent: Tensors) -> tuple[Tensors, Tensor | float]:

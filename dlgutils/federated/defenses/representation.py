@@ -25,8 +25,8 @@ def soteria(model: nn.Module, x: Tensor, share: float) -> Defense:
     What entered the classifier, r, gives the image away; those features are zero in the gradient of
     its weight for which `|r| / ‖∂r/∂x‖` is largest. No other tensor changes. Source: Sun et al.
     2021, arXiv:2012.06043. The attacker sees which columns are zero, and leaves them out
-    (Balunović et al. 2022, arXiv:2111.04706, say how little is left of the defence then), unless
-    noise came after it.
+    (Balunović et al. 2022, arXiv:2111.04706, say how little is left of the defence then). If noise
+    came after it, those columns are left out that may be noise alone.
 
     Args:
         model: the client's network, that ends with a linear layer. Dropout is taken as off.
