@@ -60,10 +60,10 @@ class _Unfolded(TorchFunctionMode):
     ) -> Tensor:
         """conv2d with these arguments as one product of the weight and the patches of x."""
         kernel = weight.shape[-2:]
-        patches = unfold(x, kernel, dilation, padding, stride)
+        patches = unfold(x, kernel, dilation, padding, stride).squeeze(0)  # one image: no batch
         reach = dilation[0] * (kernel[0] - 1)
         free = x.shape[-2] + 2 * padding[0] - reach - 1
         height = free // stride[0] + 1
         z = weight.flatten(1) @ patches
-        z = z.unflatten(-1, (height, -1))
-        return z if bias is None else z + bias[:, None, None]
+        z = z if bias is None else z + bias[:, None]
+        return z.view(len(x), len(weight), height, -1)

@@ -77,14 +77,15 @@ def remember(memory: Memory, new: Tensor, pair: Pair, slope: Tensor) -> tuple[Me
     Returns Sᵀg as `newton_step` takes it, (runs, 1, slots in use).
     """
     memory = memory._replace(ticks=memory.ticks + 1)
-    scaled = pair.both * pair.sy.rsqrt()[:, None, None]
-    kept = torch.where(new[:, None, None], scaled, 0)
+    scaled = pair.both * pair.sy.rsqrt().view(-1, 1, 1)
+    kept = torch.where(new.view(-1, 1, 1), scaled, 0)
     slot = memory.count % memory.slots
     _write(memory.pairs, slot, kept)
 
     S = memory.pairs[:, 0, memory.used]
     both = torch.stack([slope, kept[:, 1]], 1)  # one pass over the steps for two products
-    s_slope, s_y = (both @ S.mT).double().split(1, 1)
+    products = (both @ S.mT).double()
+    s_slope, s_y = products.unsqueeze(2).unbind(1)
     _append(memory.inverse[:, memory.used, memory.used], slot, new, s_y)
     count = memory.count + new
     _drop(memory.inverse, count % memory.slots)
@@ -94,7 +95,7 @@ def remember(memory: Memory, new: Tensor, pair: Pair, slope: Tensor) -> tuple[Me
 
 def forget(memory: Memory, lost: Tensor) -> Memory:
     """The memory without the pairs of the runs in `lost`, (runs,) bool."""
-    memory.inverse.mul_(~lost[:, None, None])
+    memory.inverse.mul_(~lost.view(-1, 1, 1))
     return replace_where(memory, lost, {"count": 0, "gamma": 1})
 
 
@@ -121,13 +122,13 @@ def newton_step(memory: Memory, slope: Tensor, s_slope: Tensor) -> Tensor:
     used = memory.used
     S, Y = memory.pairs[:, :, used].unbind(1)
     inverse = memory.inverse[:, used, used]
-    gamma = memory.gamma[:, None, None]
+    gamma = memory.gamma.view(-1, 1, 1)
     q = s_slope @ inverse.mT
-    p = q.to(Y) @ Y - slope[:, None]
+    p = q.to(Y) @ Y - slope.unsqueeze(1)
     p *= gamma
     a = (q + p @ Y.mT) @ inverse
     step = p - a.to(S) @ S
-    return step[:, 0]
+    return step.squeeze(1)
 
 
 def _append(inverse: Tensor, slot: Tensor, new: Tensor, s_y: Tensor) -> None:
@@ -141,15 +142,15 @@ def _append(inverse: Tensor, slot: Tensor, new: Tensor, s_y: Tensor) -> None:
         new: (runs,) bool; the other runs get zeros.
         s_y: (runs, 1, slots in use), the products of all steps with the change of the slope.
     """
-    slot = slot[:, None, None]
+    slot = slot.view(-1, 1, 1)
     column = -(s_y @ inverse.mT)
-    column.scatter_(2, slot, new.double()[:, None, None])
+    column.scatter_(2, slot, new.double().view(-1, 1, 1))
     inverse.scatter_(2, slot.expand_as(column.mT), column.mT)
 
 
 def _drop(inverse: Tensor, slot: Tensor) -> None:
     """The inverse, in place, without the oldest pair, whose row and column in R are the first."""
-    row = slot[:, None, None].expand(-1, 1, inverse.shape[2])
+    row = slot.view(-1, 1, 1).expand(-1, 1, inverse.shape[2])
     inverse.scatter_(1, row, 0)
 
 

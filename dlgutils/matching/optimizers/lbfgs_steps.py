@@ -82,7 +82,7 @@ def _accept(
         value: (runs,), at the trial points.
         slope: (runs, n), there.
     """
-    new = accepted & curved & state.value.isfinite()
+    new = accepted & curved & (state.value < torch.inf)
     memory, s_slope = remember(state.memory, new, pair, slope)
     moved = {
         "z": state.trial,
@@ -99,7 +99,7 @@ def _first_step(state: LbfgsState, length: Tensor) -> Tensor:
 
     length: (runs,), the sum of the absolute values of the slope.
     """
-    return torch.where(state.memory.count > 0, 1, 1 / length)
+    return torch.where(state.memory.count > 0, 1, length.reciprocal())
 
 
 def _restart(state: LbfgsState, length: Tensor) -> LbfgsState:
@@ -114,4 +114,4 @@ def _restart(state: LbfgsState, length: Tensor) -> LbfgsState:
 
     hopeless = lost & ((state.memory.count == 0) | (length == 0))
     state = state._replace(alive=state.alive & ~hopeless, memory=forget(state.memory, lost))
-    return replace_where(state, lost, {"direction": -state.slope, "t": 1 / length})
+    return replace_where(state, lost, {"direction": -state.slope, "t": length.reciprocal()})

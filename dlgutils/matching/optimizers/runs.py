@@ -20,7 +20,7 @@ def is_finite(value: Tensor, slope: Tensor) -> Tensor:
 
 def per_run(values: Tensor) -> Tensor:
     """One value for each run, (runs,), as (runs, 1): to compute with (runs, n)."""
-    return values[:, None]
+    return values.unsqueeze(1)
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
