@@ -26,6 +26,9 @@ TURNS = 9
 EAGER = 40  # evaluations a turn of the eager loop
 LONG = 400  # evaluations of a long attack
 
+Ways = dict[str, Callable[[], int]]
+"""By name: what takes turns; each returns how many evaluations it made."""
+
 
 def without_optimizer(model: nn.Module, shared: du.Shared) -> int:
     """EAGER evaluations of the reference loop's objective at one point; returns how many."""
@@ -50,14 +53,13 @@ def ours(model: nn.Module, shared: list[du.Shared], steps: int) -> int:
     return steps * len(shared)
 
 
-def ways() -> dict[str, Callable[[], int]]:
-    """What takes turns, by name: the network is the LeNet with PyTorch's initialisation."""
+def ways() -> Ways:
+    """The rows of the table, on the LeNet with PyTorch's initialisation."""
     model, shared = rounds(64, 32, 1, "cpu")
-    eager = model
-    eager.load_state_dict(shared[0].weights, strict=False)
+    model.load_state_dict(shared[0].weights, strict=False)
     return {
-        "eager loop, without an optimiser": lambda: without_optimizer(eager, shared[0]),
-        "eager loop, with `torch.optim.LBFGS`": lambda: with_optimizer(eager, shared[0]),
+        "eager loop, without an optimiser": lambda: without_optimizer(model, shared[0]),
+        "eager loop, with `torch.optim.LBFGS`": lambda: with_optimizer(model, shared[0]),
         "ours, 1 run, 100 evaluations": lambda: ours(model, shared[:1], 100),
         f"ours, 1 run, {LONG} evaluations": lambda: ours(model, shared[:1], LONG),
         "ours, 16 runs, 100 evaluations": lambda: ours(model, shared[:16], 100),
@@ -72,24 +74,30 @@ def milliseconds(work: Callable[[], int]) -> float:
     return 1e3 * (time.process_time() - begin) / evaluations
 
 
+def rows(todo: Ways, turns: int) -> list[tuple[str, float, float]]:
+    """Name, milliseconds, and ratio to the first of these ways, each warm, after some turns."""
+    taken = {name: [] for name in todo}
+    for _ in range(turns):
+        for name, work in todo.items():
+            taken[name].append(milliseconds(work))
+    eager, *_ = taken.values()
+    table = []
+    for name, times in taken.items():
+        ratios = [time / base for time, base in zip(times, eager, strict=True)]
+        table.append((name, median(times), median(ratios)))
+    return table
+
+
 def main(turns: str = str(TURNS)) -> None:
     """Print the table, and what the first call of ours takes more than the others."""
     torch.set_num_threads(1)
     todo = ways()
     first = {name: milliseconds(work) for name, work in todo.items()}
-    taken = {name: [] for name in todo}
-    for _ in range(int(turns)):
-        for name, work in todo.items():
-            taken[name].append(milliseconds(work))
-    eager, *_ = taken.values()
-    rows = []
-    for name, times in taken.items():
-        ratios = [time / base for time, base in zip(times, eager, strict=True)]
-        rows.append((name, median(times), median(ratios)))
     print(f"torch {torch.__version__}, one CPU thread, {turns} turns\n")
-    print_table(("", "CPU ms per run and evaluation", "ratio"), rows)
-    name = "ours, 1 run, 100 evaluations"
-    more = 100 * (first[name] - median(taken[name])) / 1e3
+    table = rows(todo, int(turns))
+    print_table(("", "CPU ms per run and evaluation", "ratio"), table)
+    name, later, _ = table[2]
+    more = 100 * (first[name] - later) / 1e3
     print(f"\nThe first call of one run took {more:.2f} CPU seconds more than the later ones.")
 
 
