@@ -5,8 +5,10 @@ All are scalars, and differentiable in their first argument.
 
 import math
 from collections.abc import Callable
+from numbers import Real
 
 from torch import Tensor
+from torch.nn.functional import mse_loss
 
 from dlgutils.types import Tensors
 
@@ -18,7 +20,7 @@ def squared_norm(gradient: Tensors) -> Tensor:
 
 def squared_error(guess: Tensors, target: Tensors) -> Tensor:
     """‖g′ − g‖², the matching loss of DLG: a scalar ≥ 0 (Zhu, Liu & Han 2019, arXiv:1906.08935)."""
-    return squared_norm({name: guess[name] - target[name] for name in target})
+    return sum(mse_loss(guess[name], target[name], reduction="sum") for name in target)
 
 
 def gaussian(sigma: float) -> Callable[[Tensors, Tensors], Tensor]:
@@ -27,9 +29,9 @@ def gaussian(sigma: float) -> Callable[[Tensors, Tensors], Tensor]:
     sigma: the standard deviation in every number. Raises ValueError unless it is above zero and
     finite.
     """
-    if not 0 < sigma < math.inf:
+    if not (isinstance(sigma, Real) and sigma is not True and 0 < sigma < math.inf):
         raise ValueError(
-            f"sigma is above zero and finite, got {sigma}; without noise, use attacks.idlg"
+            f"sigma is above zero and finite, got {sigma!r}; without noise, use attacks.idlg"
         )
 
     def distance(guess: Tensors, target: Tensors) -> Tensor:
