@@ -1,5 +1,6 @@
 """What probes found beside the truth, and which of it the attacker would choose without it."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -32,6 +33,8 @@ def scored(finding: Finding, secret: Round) -> Finding:
     scores = scores_of(found.x, truth.x)
     verdict = "leak" if _leaks(scores) else "quiet"
     finding = replace(finding, found=found, masks=masks, scores=scores, verdict=verdict)
+    if finding.distance is not None and not math.isfinite(finding.distance):
+        finding = replace(finding, distance=None)
     return _with_masks(finding, secret)
 
 

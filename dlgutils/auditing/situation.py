@@ -96,6 +96,8 @@ class Situation:
     def distance(self, x: Tensor, y: Tensor, masks: Tensors) -> float:
         """How far the update of these images is from the one that was sent: `Finding.distance`.
 
+        It is inf for what is no number.
+
         x: (batch, channels, height, width); y: (batch,); masks: {name: (visits, *features)}.
         """
         shared = self.shared
@@ -105,4 +107,4 @@ class Situation:
         loss = objective(
             self.model, attack, Guess(), guess, weights, target, protocol=shared.protocol
         )
-        return float(loss)
+        return float(loss.nan_to_num(torch.inf))

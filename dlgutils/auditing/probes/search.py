@@ -14,12 +14,14 @@ from dlgutils.auditing.probes.images import UNKNOWN, with_images
 from dlgutils.auditing.records import Finding
 from dlgutils.auditing.situation import Situation
 from dlgutils.matching import invert, weighing_noise
+from dlgutils.matching.descent import Watch
 from dlgutils.protocol import takes_class_ids
 from dlgutils.types import Attack, Batch, Guess, Result, Shared, Tensors
 
 _EVALUATIONS = 300
-_UNTRACED = 2999  # evaluations · (runs + 8) up to which `invert` makes no trace, whose time has no
-# bound; without one, a search ends within one evaluation of its time
+_UNTRACED = 999  # evaluations · (runs + 12) up to which `invert` makes no program first
+_PROGRAM = 80  # evaluations that take as long as a program, and some of its own evaluations
+_PILOT = 2  # evaluations that are timed
 _AT_ONCE = 8  # images of a batch that was taken apart: what bounds the memory
 _MATCHED = 1e-6  # a distance at which a second search is not worth its time
 _OF_FEATURES, _OF_FIRST, _OF_LAST = 0.35, 0.6, 0.8  # shares of the time that is left
@@ -39,8 +41,8 @@ def feature_matching(situation: Situation) -> Finding:
     told = f"Images with the features that were read, {_evaluations(result)} evaluations."
     weight, *_ = shared.classifier
     finding = Finding("feature matching", "leak", told, read_from=(weight,))
-    masks = _known(situation).masks
-    return _measured(situation, with_images(situation, finding, told, x, y, masks))
+    known = _known(situation)
+    return _measured(situation, with_images(situation, finding, told, x, y, known.masks))
 
 
 def gradient_matching(situation: Situation) -> Finding:
@@ -108,24 +110,32 @@ def _read_masks(situation: Situation) -> Tensors:
 
 
 def _search(situation: Situation, rounds: Sequence[Shared], attack: Attack, share: float) -> Result:
-    """One search, which ends with a share of the time that is left, or with Ctrl-C."""
+    """One search, which ends with a share of the time that is left, or with Ctrl-C.
+
+    A program makes evaluations faster, but takes long itself, and is made only where there is time.
+    """
     until = situation.clock.part(share)
+    untraced = _UNTRACED // (min(len(rounds), _AT_ONCE) + 12)
 
-    def late(*_: object) -> bool:
-        return not until.left
+    def run(steps: int, watch: Watch | None = None) -> Result:
+        seeds = range(situation.seed, situation.seed + len(rounds))
+        return invert(
+            situation.model,
+            rounds,
+            attack,
+            seeds=seeds,
+            steps=steps,
+            frames=1,
+            chunk=_AT_ONCE,
+            watch=watch,
+        )
 
-    steps = min(_EVALUATIONS, _UNTRACED // (min(len(rounds), _AT_ONCE) + 8))
-    seeds = range(situation.seed, situation.seed + len(rounds))
-    result = invert(
-        situation.model,
-        rounds,
-        attack,
-        seeds=seeds,
-        steps=steps,
-        frames=1,
-        chunk=_AT_ONCE,
-        watch=late,
-    )
+    steps = min(_EVALUATIONS, untraced)
+    result = run(_PILOT)
+    if result.complete and until.left:
+        if until.left > _PROGRAM * until.spent / _PILOT:
+            steps = _EVALUATIONS
+        result = run(steps, lambda *_: not until.left)
     if not result.complete and until.left:
         situation.clock.interrupted = True
     return result
