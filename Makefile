@@ -50,6 +50,7 @@ book: $(READY) _build/.library _build/cards/lab.png _build/floors.png ## build t
 	@yes | $(BIN)/jcache notebook -p $(CACHE) clear >/dev/null
 	@yes | $(BIN)/jcache notebook -p $(CACHE) add notebooks/*.ipynb >/dev/null
 	$(BIN)/jcache project -p $(CACHE) execute -e local-parallel -t 600
+	@$(BIN)/python -m tools.book.chapter_times
 	@echo "== the book: every warning an error"
 	$(BIN)/python tools/book/fetch_assets.py
 	rm -rf $(HTML) _build/.doctrees
@@ -93,6 +94,7 @@ pages: $(READY) browser ## the built book in a real browser
 
 bench: $(READY) ## how fast and how lean: ours beside the public reference loop, about 15 minutes
 	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.one_run
 
 rates: $(READY) ## how often: success rates with intervals, about an hour
 	$(BIN)/python -m reproduce.recovery

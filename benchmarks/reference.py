@@ -38,14 +38,26 @@ def iterations(
         nonlocal evaluations
         evaluations += 1
         optimizer.zero_grad()
-        loss = cross_entropy(model(x), y)
-        guess = torch.autograd.grad(loss, model.parameters(), create_graph=True)
-        distance = 0
-        for ours, theirs in zip(guess, shared.gradient.values(), strict=True):
-            distance = distance + ((ours - theirs) ** 2).sum()
-        distance.backward()
-        return distance
+        return evaluate(model, shared, x, y)
 
     for _ in range(most):
         optimizer.step(closure)
         yield x.detach(), evaluations
+
+
+def evaluate(model: nn.Module, shared: Shared, x: Tensor, y: Tensor) -> Tensor:
+    """One evaluation: the distance at x, a scalar, whose slope is added to `x.grad`.
+
+    Args:
+        model: has the client's weights.
+        shared: what the client sent.
+        x: the guess, which requires a gradient.
+        y: its labels, (batch,).
+    """
+    loss = cross_entropy(model(x), y)
+    guess = torch.autograd.grad(loss, model.parameters(), create_graph=True)
+    distance = 0
+    for ours, theirs in zip(guess, shared.gradient.values(), strict=True):
+        distance = distance + ((ours - theirs) ** 2).sum()
+    distance.backward()
+    return distance

@@ -11,6 +11,7 @@ dropout. What an attacker refuses counts as not identified; identified as in `re
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,6 @@ from dlgutils.types import Guess
 from reproduce.defended_training import CLIP, SIZES, noise_multiplier
 from reproduce.defenses import RECOGNISABLE, network_of, setting_of
 from reproduce.early_stopping import split
-from reproduce.inputs import told
 from reproduce.tables import COMMITTED, print_table
 
 ROUNDS, EVALUATIONS = 4, 150
@@ -58,7 +58,7 @@ def apart(model: nn.Module, shared: du.Shared, _: du.Batch) -> Tensor:
 
 def search(model: nn.Module, shared: du.Shared, secret: du.Batch) -> Tensor:
     """All images at once, (images, channels, height, width), the labels given."""
-    attack = told(attacks.idlg, [shared], [Guess(y=secret.y)])
+    attack = replace(attacks.idlg, infer=lambda *_: Guess(y=secret.y))
     sigma = shared.protocol.sigma
     attack = weighing_noise(attack, sigma) if sigma else attack
     found = du.invert(model, shared, attack, seeds=[0], steps=EVALUATIONS, frames=1)

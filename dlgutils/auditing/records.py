@@ -78,7 +78,12 @@ class Report:
 
     def __repr__(self) -> str:
         """The verdict, in one line."""
-        return f"Report({self.to_dict()['verdict']})"
+        return f"Report({self.verdict})"
+
+    @property
+    def verdict(self) -> str:
+        """What came back, in a sentence or two: images, labels, what was not reached."""
+        return self.to_dict()["verdict"]
 
     def _repr_html_(self) -> str:
         """What notebooks show: verdict, pictures and a table, readable in dark and light."""

@@ -15,6 +15,9 @@ from dlgutils.matching import weighing_noise
 from dlgutils.matching.problem import objective
 from dlgutils.types import Attack, Guess, Shared, Tensors
 
+MOST_IMAGES = 32
+"""How many images are taken apart, at most: 32 of a hundred classes need ten seconds."""
+
 
 @dataclass(frozen=True, eq=False)
 class Situation:
@@ -72,7 +75,15 @@ class Situation:
 
     @cached_property
     def separation(self) -> Separation:
-        """The batch taken apart, once for all probes; raises ValueError as `separate` does."""
+        """The batch taken apart, once for all probes.
+
+        Raises ValueError as `separate` does, and for batches whose search would have no end soon.
+        """
+        if self.images > MOST_IMAGES:
+            raise ValueError(
+                f"taking {self.images} images apart takes many minutes; an audit tries that up to "
+                f"{MOST_IMAGES}, and separation.separate without a limit"
+            )
         return separate(self.model, self.shared)
 
     def weighed(self, attack: Attack) -> Attack:

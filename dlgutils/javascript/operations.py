@@ -172,6 +172,8 @@ DECOMPOSITIONS = {
             _aten._softmax_backward_data,
             _aten.slice_backward,
             _aten.detach,
+            _aten.mse_loss,
+            _aten.mse_loss_backward,
         ]
     ),
     _aten.pow.Tensor_Scalar: _power,

@@ -45,7 +45,7 @@ def _iterate(problem: Problem, record: Record, steps: int, bar: tqdm, watch: Wat
     Runs that have stopped are taken out once they are half of those that are left.
     """
     draw, optimizer, given = problem.attack.draw, problem.attack.optimizer, problem.given
-    evaluate = AllRuns(grad_and_value(problem.objective))
+    evaluate = AllRuns(grad_and_value(problem.objective), problem.key)
     state = optimizer.init(problem.start)
     running = torch.arange(len(problem.start), device=problem.start.device)
     numbers = list(range(len(running)))  # the same on the host: a draw does not wait for the device

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from numbers import Real
 
 from torch import Tensor
+from torch.nn.functional import mse_loss
 
 from dlgutils.types import Tensors
 
@@ -19,7 +20,7 @@ def squared_norm(gradient: Tensors) -> Tensor:
 
 def squared_error(guess: Tensors, target: Tensors) -> Tensor:
     """‖g′ − g‖², the matching loss of DLG: a scalar ≥ 0 (Zhu, Liu & Han 2019, arXiv:1906.08935)."""
-    return squared_norm({name: guess[name] - target[name] for name in target})
+    return sum(mse_loss(guess[name], target[name], reduction="sum") for name in target)
 
 
 def gaussian(sigma: float) -> Callable[[Tensors, Tensors], Tensor]:

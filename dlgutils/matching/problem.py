@@ -1,6 +1,6 @@
 """What an attacker minimises: one function of flat unknowns for each run."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,6 +13,7 @@ from dlgutils.federated.defenses.pruning import zero_where_zero
 from dlgutils.federated.local_training import PLAIN
 from dlgutils.matching import objectives
 from dlgutils.matching.flat import flatten, flatten_guess, stack, unflatten_guess
+from dlgutils.matching.kept_programs import architecture, comparable
 from dlgutils.protocol import Protocol
 from dlgutils.types import Attack, Comparison, Guess, Shared, Tensors
 
@@ -151,6 +152,13 @@ class Problem:
             [flatten_guess(self._first_guess(run, start)) for run in range(len(rounds))]
         )
         self.start, self.unflatten = flatten(guesses)
+        self.unknowns = tuple((name, guess.shape[1:]) for name, guess in guesses.items())
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for problems whose objectives are the same operations on the same sizes."""
+        recipe = comparable([vars(self.attack), vars(self.protocol), self.unknowns])
+        return recipe, architecture(self.model, self.given.weights.keys())
 
     def objective(self, z: Tensor, drawn: Tensors, given: Given) -> Tensor:
         """The loss of one run, a scalar, at its unknowns z, (n,)."""

@@ -15,6 +15,7 @@ from dlgutils.auditing.clock import Clock
 from dlgutils.auditing.looking import look
 from dlgutils.auditing.probes import search
 from dlgutils.auditing.probes.labels import labels
+from dlgutils.auditing.probes.separation import separation
 from dlgutils.auditing.situation import Situation
 
 MODEL = models.init_default(models.lenet((3, 16, 16), 4), torch.Generator().manual_seed(0))
@@ -124,3 +125,12 @@ def test_audit_without_any_time_says_that_nothing_was_reached():
 def test_audit_keeps_to_its_budget():
     report = du.audit(MODEL, BATCH, protocol=du.Protocol(steps=20), budget=3)
     assert report.seconds < 8
+
+
+def test_audit_takes_no_batch_apart_that_would_have_no_end():
+    x = torch.rand(33, 3, 16, 16, generator=torch.Generator())
+    secret = client_round(MODEL, du.Batch(x, torch.arange(33) % 4), torch.Generator())
+    situation = Situation(MODEL, secret.shared, Clock(60))
+    found = look({"separation": separation}, situation, secret)
+    assert found[0].verdict == "inapplicable"
+    assert "33 images apart takes many minutes" in found[0].told

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import agreement, gpu, memory, reference, speed, without_descent
+from benchmarks import agreement, gpu, memory, one_run, reference, speed, without_descent
 from dlgutils import attacks, invert, metrics
 from reproduce import recovery
 from reproduce.inputs import all_images
@@ -50,6 +50,15 @@ def test_speed_table_holds_measured_rows(monkeypatch, capsys):
     head, rule, row = capsys.readouterr().out.strip().splitlines()[-3:]
     assert (head, rule) == ("| runs | ms |", "|---|---|")
     assert float(row.split("|")[2]) > 0
+
+
+def test_one_run_takes_turns_with_the_eager_loop(monkeypatch):
+    monkeypatch.setattr(one_run, "EAGER", 2)
+    eager = dict(list(one_run.ways().items())[:2])
+    rows = one_run.rows(eager, turns=1)
+    assert [name for name, *_ in rows] == list(eager)
+    assert rows[0][2] == 1
+    assert all(time > 0 for _, time, _ in rows)
 
 
 def test_agreement_of_the_cpu_with_itself_is_complete(monkeypatch):

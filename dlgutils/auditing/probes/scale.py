@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-from dlgutils.analytic.separation import separate
 from dlgutils.auditing.records import Finding
 from dlgutils.auditing.situation import Situation
 from dlgutils.federated.consistency import settle
@@ -32,7 +31,7 @@ def scale(situation: Situation) -> Finding:
 def _read(situation: Situation, untold: Shared) -> tuple[float | None, str]:
     """The factor, and what says so; None, and why it is not known."""
     if situation.images > 1:
-        found = separate(situation.model, untold)
+        found = replace(situation, shared=untold).separation
         if found.reading is None:
             return None, found.reason
         return found.scale, f"with it, images and labels leave {found.residual:.0e} of the gradient"

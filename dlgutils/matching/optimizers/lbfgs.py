@@ -44,7 +44,8 @@ def lbfgs(*, history: int = 100, line_search: bool = True) -> Optimizer:
         )
 
     def update(state: LbfgsState, value: Tensor, slope: Tensor) -> LbfgsState:
-        state = move(state, value, slope)
+        with torch.inference_mode():  # for small operations, bookkeeping counts
+            state = move(state, value, slope)
         t = torch.where(state.alive, state.t, 0)
         return state._replace(trial=state.z + per_run(t) * state.direction)
 

@@ -5,7 +5,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dlgutils.matching.optimizers.lbfgs_memory import Memory, forget, newton_step, remember
+from dlgutils.matching.optimizers.lbfgs_memory import (
+    Memory,
+    Pair,
+    forget,
+    newton_step,
+    pair_of,
+    remember,
+)
 from dlgutils.matching.optimizers.runs import dot, is_finite, replace_where
 
 
@@ -21,11 +28,9 @@ class LbfgsState(NamedTuple):
     t: Tensor  # (runs,), the step along it
     memory: Memory
 
-    def pair(self, slope: Tensor) -> tuple[Tensor, Tensor]:
+    def pair(self, slope: Tensor) -> Pair:
         """The step to the trial point, and the change of the slope over it."""
-        s = self.trial - self.z
-        y = slope - self.slope
-        return s, y
+        return pair_of(self.trial - self.z, slope - self.slope)
 
 
 def backtrack(state: LbfgsState, value: Tensor, slope: Tensor) -> LbfgsState:
@@ -38,13 +43,12 @@ def backtrack(state: LbfgsState, value: Tensor, slope: Tensor) -> LbfgsState:
     enough = value <= state.value + 1e-4 * promised  # Armijo's condition
     accepted = state.alive & is_finite(value, slope) & enough
 
-    s, y = state.pair(slope)
-    rounding = 1e-10 * s.norm(dim=1) * y.norm(dim=1)
-    curved = dot(s, y) > rounding
-    state = _accept(state, accepted, curved, value, slope)
-    state = state._replace(t=state.t / 2)
-    state = replace_where(state, accepted, {"t": _first_step(state)})
-    return _restart(state)
+    pair = state.pair(slope)
+    curved = pair.sy > 1e-10 * pair.ss.sqrt() * pair.yy.sqrt()  # more than rounding
+    state = _accept(state, accepted, curved, pair, value, slope)
+    length = state.slope.abs().sum(1)
+    t = torch.where(accepted, _first_step(state, length), state.t / 2)
+    return _restart(state._replace(t=t), length)
 
 
 def full_step(state: LbfgsState, value: Tensor, slope: Tensor) -> LbfgsState:
@@ -54,53 +58,60 @@ def full_step(state: LbfgsState, value: Tensor, slope: Tensor) -> LbfgsState:
     """
     accepted = state.alive & is_finite(value, slope)
     started = state.value.isfinite()
-    s, y = state.pair(slope)
-    curved = dot(s, y) > 1e-10
-    state = _accept(state, accepted, curved, value, slope)
+    pair = state.pair(slope)
+    state = _accept(state, accepted, pair.sy > 1e-10, pair, value, slope)
 
     flat = slope.abs().amax(1) <= 1e-7
     level = dot(state.slope, state.direction) > -1e-9
-    at_most_one = _first_step(state).clamp_max(1)
+    length = state.slope.abs().sum(1)
+    at_most_one = _first_step(state, length).clamp_max(1)
     return state._replace(t=torch.where(started, 1, at_most_one), alive=accepted & ~flat & ~level)
 
 
 def _accept(
-    state: LbfgsState, accepted: Tensor, curved: Tensor, value: Tensor, slope: Tensor
+    state: LbfgsState, accepted: Tensor, curved: Tensor, pair: Pair, value: Tensor, slope: Tensor
 ) -> LbfgsState:
     """Move the accepted runs to their trial points and turn them to a new direction.
 
-    The pairs of the curved runs are remembered, except at the start, where nothing came before.
+    Args:
+        state: before.
+        accepted: (runs,) bool; the others stay.
+        curved: (runs,) bool, whose pairs are remembered, except at the start, where nothing came
+            before.
+        pair: of all runs.
+        value: (runs,), at the trial points.
+        slope: (runs, n), there.
     """
-    s, y = state.pair(slope)
-    new = accepted & state.value.isfinite() & curved
-    memory, products = remember(state.memory, new, s, y, slope)
+    new = accepted & curved & (state.value < torch.inf)
+    memory, s_slope = remember(state.memory, new, pair, slope)
     moved = {
         "z": state.trial,
         "value": value,
         "slope": slope,
-        "direction": newton_step(memory, slope, products),
+        "direction": newton_step(memory, slope, s_slope),
     }
     state = state._replace(memory=memory)
     return replace_where(state, accepted, moved)
 
 
-def _first_step(state: LbfgsState) -> Tensor:
-    """The step along −slope that moves all unknowns by 1 together; 1 for runs that have a pair."""
-    moves_by_one = 1 / state.slope.abs().sum(1)
-    has_pair = state.memory.count > 0
-    return torch.where(has_pair, 1, moves_by_one)
+def _first_step(state: LbfgsState, length: Tensor) -> Tensor:
+    """The step along −slope that moves all unknowns by 1 together; 1 for runs that have a pair.
+
+    length: (runs,), the sum of the absolute values of the slope.
+    """
+    return torch.where(state.memory.count > 0, 1, length.reciprocal())
 
 
-def _restart(state: LbfgsState) -> LbfgsState:
-    """Turn the runs that are lost to steepest descent without their pairs; stop the hopeless."""
+def _restart(state: LbfgsState, length: Tensor) -> LbfgsState:
+    """Turn the runs that are lost to steepest descent without their pairs; stop the hopeless.
+
+    length: (runs,), the sum of the absolute values of the slope.
+    """
     moves = state.t * state.direction.abs().amax(1)
     negligible = moves < torch.finfo(moves.dtype).eps
     downhill = dot(state.slope, state.direction) < 0
     lost = state.alive & (negligible | ~downhill)  # not uphill: a slope of NaN is lost as well
 
-    no_pair = state.memory.count == 0
-    flat = (state.slope == 0).all(1)
-    hopeless = lost & (no_pair | flat)
+    hopeless = lost & ((state.memory.count == 0) | (length == 0))
     state = state._replace(alive=state.alive & ~hopeless, memory=forget(state.memory, lost))
-    steepest = {"direction": -state.slope, "t": _first_step(state)}
-    return replace_where(state, lost, steepest)
+    return replace_where(state, lost, {"direction": -state.slope, "t": length.reciprocal()})

@@ -14,13 +14,13 @@ def all_alive(z: Tensor) -> Tensor:
 
 def is_finite(value: Tensor, slope: Tensor) -> Tensor:
     """Whether the value and all of the slope are finite, (runs,) bool."""
-    finite = slope.isfinite()
-    return value.isfinite() & finite.all(1)
+    largest = slope.abs().amax(1)  # NaN if any is
+    return largest.maximum(value.abs()) < torch.inf
 
 
 def per_run(values: Tensor) -> Tensor:
     """One value for each run, (runs,), as (runs, 1): to compute with (runs, n)."""
-    return values[:, None]
+    return values.unsqueeze(1)
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
@@ -38,7 +38,8 @@ def replace_where(
     for name, new in fields.items():
         old = getattr(state, name)
         here = chosen if old.ndim == 1 else per_run(chosen)
-        changed[name] = torch.where(here, new, old)
+        plain = isinstance(new, int)
+        changed[name] = old.masked_fill(here, new) if plain else torch.where(here, new, old)
     return state._replace(**changed)
 
 
