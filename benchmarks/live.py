@@ -5,9 +5,10 @@ well; trained networks get the fruits that they have not seen. Every run has a n
 clock starts before that. The errors are those of the pictures that the worker shows, at most one in
 50 ms, so that "to MSE < 1e-2" is what a reader sees: the search was there a little earlier. A batch
 counts if each of its pictures does; they are compared in the order of their classes.
-`python -m benchmarks.live` prints a Markdown table and PyTorch's speed (5 minutes).
+`python -m benchmarks.live` prints a Markdown table and PyTorch's speed (10 minutes).
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from benchmarks import speed
 from dlgutils import Batch, attacks, data, javascript, metrics
+from dlgutils.javascript import page_defenses
 from dlgutils.widgets.trained import trained_networks
 from tools.book.browser import launch
 
@@ -26,6 +28,7 @@ HEAD = (
     "network",
     "batch",
     "dropout",
+    "defence",
     "evaluations",
     "MSE < 1e-2",
     "evaluations to it, median (worst)",
@@ -79,6 +82,14 @@ class Case(NamedTuple):
     batch: int = 1
     rate: float = 0.0
     steps: int = 100
+    defense: str = "none"
+    knows: bool = False  # whether the attacker knows the defence
+
+
+def defended(defense: str, steps: int = 100) -> tuple[Case, Case]:
+    """A defence against two attackers, of whom the second one knows it."""
+    case = Case(defense=defense, steps=steps)
+    return case, case._replace(knows=True)
 
 
 READ = attacks.mask_reading.name
@@ -94,6 +105,7 @@ CASES = (
     Case(activation="relu"),
     Case(weights="trained", steps=300),
     Case(activation="relu", weights="trained", steps=300),
+    *itertools.chain(*map(defended, page_defenses.DEFENSES)),
 )
 
 
@@ -126,7 +138,8 @@ def watched(page: Page, case: Case, k: int) -> Run:
         "rate": case.rate,
         "steps": case.steps,
         "labels": y.tolist(),
-        "noise": 0,
+        "defense": case.defense,
+        "knows": case.knows,
         "seed": k,
         "elsewhere": False,
     }
@@ -155,6 +168,7 @@ def row(case: Case, runs: Sequence[Run]) -> tuple[str, ...]:
         f"{case.activation}, {case.weights}",
         str(case.batch),
         f"{case.rate:g}",
+        f"{case.defense}, known" if case.knows else case.defense,
         str(case.steps),
         success_rate([run.recovered for run in runs]),
         median_and_worst([run.evaluations for run in there], "{:.0f}"),

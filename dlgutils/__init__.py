@@ -1,11 +1,12 @@
 """dlgutils: the helper library of the book *Gradients Leak*.
 
-`share` is one honest round of federated learning; `invert` attacks what it shared. The rest lives
-in modules: `data`, `models`, `attacks`, `metrics`, and the wings `federated`, `analytic`, and
-`matching`.
+`share` is one honest round of federated learning; `invert` attacks what it shared; `audit` says
+what a network of your own gives away. The rest lives in modules: `data`, `models`, `attacks`,
+`metrics`, and the wings `federated`, `analytic`, and `matching`.
 """
 
 from dlgutils import analytic, attacks, data, federated, metrics, models
+from dlgutils.auditing.run import audit
 from dlgutils.federated import share
 from dlgutils.matching import invert
 from dlgutils.protocol import Protocol
@@ -19,6 +20,7 @@ __all__ = [
     "Shared",
     "analytic",
     "attacks",
+    "audit",
     "data",
     "federated",
     "invert",

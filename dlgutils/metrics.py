@@ -60,8 +60,16 @@ def label_accuracy(y: Tensor, truth: Tensor) -> Tensor:
 def align(x: Tensor, truth: Tensor) -> Tensor:
     """The images of one batch, (batch, ...), in the order of the truth, (batch, ...).
 
-    The order is the one with the least sum of squared errors, since a gradient does not show which
-    image came first (the Hungarian method, Kuhn 1955, doi:10.1002/nav.3800020109; by scipy). Raises
+    Raises ValueError as `order` does.
+    """
+    return x[order(x, truth)]
+
+
+def order(x: Tensor, truth: Tensor) -> Tensor:
+    """Which image of a batch belongs to which of the truth, (batch,): x[order(x, truth)] fits it.
+
+    It has the least sum of squared errors of all orders, since a gradient does not show which image
+    came first (the Hungarian method, Kuhn 1955, doi:10.1002/nav.3800020109; by scipy). Raises
     ValueError for batches of different shapes.
     """
     from scipy.optimize import linear_sum_assignment
@@ -72,8 +80,8 @@ def align(x: Tensor, truth: Tensor) -> Tensor:
             f"got {tuple(x.shape)} and {tuple(truth.shape)}; try x[0]"
         )
     errors = torch.stack([mse(x, image) for image in truth])  # (truth, x)
-    _, order = linear_sum_assignment(errors.cpu())
-    return x[order]
+    _, columns = linear_sum_assignment(errors.cpu())
+    return torch.from_numpy(columns).to(x.device)
 
 
 def mean_image(truth: Tensor, images: Tensor) -> Tensor:

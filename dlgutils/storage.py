@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, and name the versions that wrote them."""
 
 import os
+import pickle
 from collections.abc import Mapping
 from dataclasses import fields
 from importlib import import_module
@@ -77,6 +78,54 @@ def load(path: str | Path) -> Result:
     _check_saved(path, text, tensors)
     words = {name: text[name] for name in ("attack", "checked")}
     return Result(**tensors, **words, complete=text["complete"] == "True")
+
+
+def read_weights(path: str | Path) -> Tensors:
+    """The tensors of a file of weights, by name, on the CPU; nothing in the file is executed.
+
+    path: of a safetensors file, or of what `torch.save` wrote of a state dict, alone or as the one
+    state dict in a checkpoint. Raises FileNotFoundError if there is no such file, and ValueError
+    for a file that is damaged or holds something else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"there is no file {path} with weights; write one with "
+            "safetensors.torch.save_file(model.state_dict(), path)"
+        )
+    found = _safe_tensors(path) if path.suffix == ".safetensors" else _torch_tensors(path)
+    inside = [part for part in found.values() if _is_state_dict(part)]
+    weights = inside[0] if len(inside) == 1 else found
+    if not _is_state_dict(weights):
+        raise ValueError(f"{path} holds no state dict; save model.state_dict() there")
+    return weights
+
+
+def _safe_tensors(path: Path) -> Tensors:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged, or not a safetensors file ({error})") from error
+
+
+def _torch_tensors(path: Path) -> Mapping[str, object]:
+    """What torch.load returns where it runs no code of the file."""
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise ValueError(
+            f"{path} is damaged, or holds more than tensors, and is not loaded: a pickle can run "
+            "code; write the weights with safetensors.torch.save_file(model.state_dict(), path)"
+        ) from error
+    return found if isinstance(found, Mapping) else {}
+
+
+def _is_state_dict(found: object) -> bool:
+    tensors = found.values() if isinstance(found, Mapping) else ()
+    return len(tensors) > 0 and all(isinstance(tensor, Tensor) for tensor in tensors)
 
 
 def _tensor_names() -> list[str]:

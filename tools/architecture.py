@@ -17,17 +17,20 @@ FLOORS = (
     ("federated",),
     ("analytic", "matching"),
     ("attacks",),
-    ("sweeps", "javascript", "testing", "audit"),
+    ("sweeps", "javascript", "testing", "auditing"),
     ("widgets",),
 )
 """Rooms, from the ground up: a room imports from lower floors, and from itself."""
 
 
 def modules() -> dict[str, Path]:
-    """{dotted name in the package: file}, such as "analytic.masks"; without `__init__` files."""
+    """{dotted name in the package: file}, such as "analytic.masks".
+
+    Without `__init__` and `__main__` files, which hand on names and a call.
+    """
     found = {}
     for path in sorted(PACKAGE.rglob("*.py")):
-        if path.stem != "__init__":
+        if path.stem not in ("__init__", "__main__"):
             found[".".join(path.relative_to(PACKAGE).with_suffix("").parts)] = path
     return found
 

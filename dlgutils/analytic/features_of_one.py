@@ -6,6 +6,7 @@ from dlgutils import models
 from dlgutils.analytic import features, labels, rank_one_fit
 from dlgutils.analytic.linear_chain import Link, linear_chain
 from dlgutils.analytic.masks import units_kept
+from dlgutils.analytic.once import once_for_each_round
 from dlgutils.analytic.rank_one import SIGNIFICANT
 from dlgutils.federated.readable import NO_NOISE, require_one_step, require_sight
 from dlgutils.protocol import Effect
@@ -67,6 +68,7 @@ def _estimated(model: nn.Module, shared: Shared) -> tuple[Guess, Tensors]:
     return Guess(y=labels.most_likely(shared), masks=masks), inputs
 
 
+@once_for_each_round
 def _fit_lowest(model: nn.Module, shared: Shared) -> tuple[Link, rank_one_fit.Fit]:
     """The lowest linear layer whose weight and bias were shared, and what is left of it."""
     require_one_step(shared.protocol)
@@ -94,6 +96,7 @@ def _mask(model: nn.Module, shared: Shared, link: Link, found: rank_one_fit.Fit)
     return {link.dropout: kept.to(shared.like) / (1 - layer.p)}
 
 
+@once_for_each_round
 def _read_one(model: nn.Module, shared: Shared) -> features.Features:
     _require_one(shared)
     return features.read(model, shared)

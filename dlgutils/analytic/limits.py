@@ -27,6 +27,7 @@ arXiv:2201.12383.
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 
 import torch
 from torch import Tensor, linalg
@@ -42,8 +43,9 @@ def photographs(x_shape: tuple[int, ...]) -> Prior:
     image of one size, which is too small for the longest ones.
 
     x_shape: (batch, channels, height, width); the images of a batch are independent of each other.
+    Raises ValueError for another shape.
     """
-    return image_prior(torch.empty(0, dtype=torch.float64), tuple(x_shape[1:]))
+    return image_prior(torch.empty(0, dtype=torch.float64), _shape_of_one(x_shape))
 
 
 # The precision of x is TᵀT, where T is the linear part of `encode`; row k of the matrix below is T
@@ -52,8 +54,9 @@ def white(transform: Transform, x_shape: tuple[int, ...]) -> Prior:
     """The Gaussian prior of one image in float64 whose coordinates are independent, of variance 1.
 
     transform: such as `coordinates.measured(images)`. x_shape: (batch, channels, height, width).
+    Raises ValueError for another shape.
     """
-    shape = tuple(x_shape[1:])
+    shape = _shape_of_one(x_shape)
     pixels = math.prod(shape)
     zero = torch.zeros(1, *shape, dtype=torch.float64)
     units = torch.eye(pixels, dtype=torch.float64).view(-1, *shape)
@@ -77,14 +80,11 @@ def limit(root: Tensor, sigma: float | Tensor, prior: Prior) -> Tensor:
         sigma: the standard deviation of the noise in every number of the update: above zero.
         prior: of all pixels, or of one image, if the images of a batch are independent.
 
-    Raises ValueError for a sigma that is not positive, and for a prior of another size.
+    Raises ValueError for what is no matrix, for a sigma that is not positive, and for a prior of
+    another size.
     """
-    sigma = torch.as_tensor(sigma, dtype=torch.float64, device=root.device)
-    if not (sigma > 0).all():
-        raise ValueError(
-            f"the limit is for noise of a standard deviation above zero, got {sigma.min():g}; "
-            "without noise, what is not seen is in Spectrum.nullity"
-        )
+    _check_root(root)
+    sigma = _positive(sigma).to(root.device, torch.float64)
     factor = linalg.cholesky(_repeated(prior, root).precision)
     seen = linalg.solve_triangular(factor, root.double().T, upper=False).T
     size, across = _singular(seen)
@@ -107,15 +107,62 @@ def bayesian_limit(roots: Sequence[Tensor], sigma: float | Tensor, prior: Prior)
         sigma: the standard deviation of the noise in every number of the update: above zero.
         prior: from which the images were drawn.
 
-    Raises ValueError as `limit` does, and without any roots.
+    Raises ValueError as `limit` does, without any roots, and for roots of different images' sizes.
     """
-    if not len(roots):
-        raise ValueError("the information is averaged over images, got none; draw some first")
+    roots = _require_roots(roots)
     mean = roots[0][:0].double()
     for root in roots:
         joined = torch.cat([mean, root.double() / math.sqrt(len(roots))])
         mean = linalg.qr(joined, mode="r").R
     return limit(mean, sigma, prior)
+
+
+def _shape_of_one(x_shape: Sequence[int]) -> tuple[int, ...]:
+    """(channels, height, width) of a batch's shape; raises ValueError for another shape."""
+    whole = isinstance(x_shape, Sequence) and len(x_shape) == 4
+    if not whole or not all(isinstance(n, int) and n > 0 for n in x_shape):
+        raise ValueError(
+            "the prior is of images of the shape (batch, channels, height, width), four whole "
+            f"numbers, got {x_shape!r}; pass shared.x_shape, or such as (1, 3, 32, 32)"
+        )
+    return tuple(x_shape[1:])
+
+
+def _check_root(root: Tensor) -> None:
+    if not (isinstance(root, Tensor) and root.ndim == 2):
+        came = f"{root.ndim} axes" if isinstance(root, Tensor) else f"a {type(root).__name__}"
+        raise ValueError(
+            f"the information of an image is a matrix, (k, pixels), got {came}; take "
+            "information_root(...) or Spectrum.root"
+        )
+
+
+def _require_roots(roots: Sequence[Tensor]) -> list[Tensor]:
+    """The roots as a list; raises ValueError for none, or for those of different sizes."""
+    several = list(roots) if isinstance(roots, Sequence | Tensor) else [roots]
+    if not several:
+        raise ValueError("the information is averaged over images, got none; draw some first")
+    for root in several:
+        _check_root(root)
+    sizes = sorted({root.shape[1] for root in several})
+    if len(sizes) > 1:
+        words = ", ".join(map(str, sizes))
+        raise ValueError(
+            f"the information is averaged over images of one size, got roots of {words} pixels; "
+            "take rounds of equal batches, of images of one shape"
+        )
+    return several
+
+
+def _positive(sigma: float | Tensor) -> Tensor:
+    known = isinstance(sigma, Real | Tensor) and not isinstance(sigma, bool)
+    if not known or not (torch.as_tensor(sigma) > 0).all():
+        came = f"{sigma.min():g}" if isinstance(sigma, Tensor) else f"{sigma!r}"
+        raise ValueError(
+            f"the limit is for noise of a standard deviation above zero, got {came}; "
+            "without noise, what is not seen is in Spectrum.nullity"
+        )
+    return torch.as_tensor(sigma, dtype=torch.float64)
 
 
 def _singular(matrix: Tensor) -> tuple[Tensor, Tensor]:

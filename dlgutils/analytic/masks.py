@@ -16,7 +16,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from dlgutils import models
-from dlgutils.analytic import labels, rank_one
+from dlgutils.analytic import labels, mask_evidence, rank_one
 from dlgutils.federated import checks
 from dlgutils.federated.alignment import align
 from dlgutils.federated.readable import NOISE, require_gradient
@@ -44,18 +44,24 @@ def read(model: nn.Module, shared: Shared, *, noise: float | None = None) -> Rea
 
     noise: the standard deviation of Gaussian noise in every number of the gradient; None: what the
     round's protocol says, 0 for one that is as it was computed. A unit below six standard errors of
-    the noise counts as dropped.
+    the noise counts as dropped; it warns if that cannot be all noise.
 
     Raises ValueError for several images, for a gradient that cannot be that of one image (noise
     that was not announced, another loss, another model), for dropout whose output no linear layer
-    gets, since its mask leaves no zero columns, for a noise that is negative or not finite, and for
-    defences other than noise, clipping and half precision.
+    gets, since its mask leaves no zero columns, for a noise that is negative or not finite, for
+    one that covers the label or a hundredth of what entered a layer, and for defences other than
+    noise, clipping and half precision.
     """
     check_noise(noise)
     model, (shared,) = align(model, shared)
     checks.check(model, shared)
     shared = require_gradient(model, shared, NOISE)
-    return read_unchecked(model, shared, shared.protocol.sigma if noise is None else noise)
+    noise = shared.protocol.sigma if noise is None else noise
+    reading = read_unchecked(model, shared, noise)
+    if noise:
+        layers = linear_after(model, shared.x_shape)
+        mask_evidence.check_shown(shared, layers.values(), noise)
+    return reading
 
 
 def read_unchecked(model: nn.Module, shared: Shared, noise: float) -> Reading:

@@ -2,7 +2,7 @@
 
 from dlgutils.data.embedded import class_names, fashion, fruits, photos
 from dlgutils.data.pictures import picture
-from dlgutils.data.tables import read_table, table
+from dlgutils.data.tables import read_table, table, table_pictures
 from dlgutils.data.torchvision_sets import torchvision_set
 
 __all__ = [
@@ -13,5 +13,6 @@ __all__ = [
     "picture",
     "read_table",
     "table",
+    "table_pictures",
     "torchvision_set",
 ]

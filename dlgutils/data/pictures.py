@@ -1,5 +1,6 @@
 """Pictures as tensors in [0, 1]: a file of one's own, or arrays of bytes."""
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,22 +14,24 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-def picture(path: str | Path, *, size: int = 32) -> Tensor:
-    """A picture of your own as an attack wants it: (1, 3, size, size) in [0, 1].
+def picture(path: str | Path, *, size: int | tuple[int, int] = 32) -> Tensor:
+    """A picture of your own as an attack wants it: (1, 3, height, width) in [0, 1].
 
     Whatever Pillow opens will do: any size, grey or in colour, photographs from a phone. It is
-    turned upright as its camera noted, laid on white where it is transparent, cut to its central
-    square and reduced.
+    turned upright as its camera noted, laid on white where it is transparent, cut to its centre and
+    reduced. A JPEG of more than 89 million pixels is reduced as it is unpacked, in less memory.
 
-    path: of the file. size: in pixels. Raises FileNotFoundError if there is none, and ValueError
-    for a size below 1, or a file that is not a picture, is damaged or is too large for Pillow.
+    path: of the file. size: in pixels, (height, width), or one number for a square. Raises
+    FileNotFoundError if there is none, and ValueError for a size below 1, or a file that is not a
+    picture, is damaged, or has too many pixels to be unpacked.
     """
     from PIL import Image, ImageOps
 
-    if size < 1:
+    height, width = (size, size) if isinstance(size, int) else size
+    if min(height, width) < 1:
         raise ValueError(f"a picture needs a size of at least 1 pixel, got {size}")
     try:
-        with Image.open(path) as opened:
+        with _opened(path) as opened:
             upright = ImageOps.exif_transpose(opened)
             colours = _colours(upright)
     except FileNotFoundError:
@@ -37,9 +40,35 @@ def picture(path: str | Path, *, size: int = 32) -> Tensor:
         raise ValueError(
             f"{path} cannot be read as a picture ({error}); save it as PNG or JPEG"
         ) from error
-    square = ImageOps.fit(colours, (size, size), Image.Resampling.LANCZOS)
-    pixels = torch.from_numpy(np.array(square))
+    cut = ImageOps.fit(colours, (width, height), Image.Resampling.LANCZOS)
+    pixels = torch.from_numpy(np.array(cut))
     return pixels.permute(2, 0, 1)[None].float() / 255
+
+
+def _opened(path: str | Path) -> "Image.Image":
+    """The picture, not yet unpacked, of at most as many pixels as Pillow unpacks without warning.
+
+    A JPEG may be reduced by 8 on its way. Raises ValueError for other pictures of more pixels.
+    """
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        opened = Image.open(path)
+    width, height = opened.size
+    if _has_too_many(opened):
+        opened.draft(None, (width // 8, height // 8))
+    if _has_too_many(opened):
+        opened.close()
+        raise ValueError(f"{width} × {height} pixels are too many to unpack")
+    return opened
+
+
+def _has_too_many(opened: "Image.Image") -> bool:
+    from PIL import Image
+
+    width, height = opened.size
+    return width * height > (Image.MAX_IMAGE_PIXELS or float("inf"))
 
 
 def _colours(image: "Image.Image") -> "Image.Image":

@@ -1,12 +1,17 @@
 """The tables of long experiments, as they were committed."""
 
-from importlib import resources
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import torch
+from torch import Tensor
+
 if TYPE_CHECKING:
     import pandas
+
+_FOLDER = Path(__file__).resolve().parents[1] / "tables"
 
 
 def table(name: str) -> "pandas.DataFrame":
@@ -16,17 +21,32 @@ def table(name: str) -> "pandas.DataFrame":
     "closed_form": images without a search. "trained", "feature_matching": what networks give away
     while they are trained. "batches", "mixing", "pairs", "separation", "unmixing": how batches come
     apart. "noise_limit": attackers beside what noise allows. "defended_training": what defences
-    cost in accuracy. "fedavg", "fedavg_labels", "batch_norm", "quick_start": what comes back from
-    clients of real rounds.
+    cost in accuracy; "defenses", "defended_batches": what they leave. "fedavg", "fedavg_labels",
+    "batch_norm", "quick_start": what comes back from clients of real rounds. "audits": what
+    networks of torchvision give away in a minute.
     The scripts that make them are in `reproduce/`. Raises ValueError for another name.
     """
-    folder = resources.files("dlgutils") / "tables"
-    files = [Path(file.name) for file in folder.iterdir()]
-    names = sorted(file.stem for file in files if file.suffix == ".csv")
-    if name not in names:
-        raise ValueError(f"no committed table is called {name!r}; there are {', '.join(names)}")
-    file = folder / f"{name}.csv"
-    return read_table(file.read_text(encoding="utf-8"))
+    return read_table(_committed(name, ".csv").read_text(encoding="utf-8"))
+
+
+def table_pictures(name: str) -> dict[str, Tensor]:
+    """The pictures that belong to a table: by name, (..., channels, height, width) in [0, 1].
+
+    "defenses": "secrets", (images, …), and for the network "fresh" and "trained" what the best
+    attackers found, (defences, images, …), the defences in the order of the table. Raises
+    ValueError for a table without pictures.
+    """
+    with np.load(_committed(name, ".npz")) as arrays:
+        return {key: torch.from_numpy(arrays[key]).float() / 255 for key in arrays}
+
+
+def _committed(name: str, suffix: str) -> Path:
+    """The file of that name and suffix. Raises ValueError if there is none."""
+    files = {file.stem: file for file in sorted(_FOLDER.glob(f"*{suffix}"))}
+    if name not in files:
+        what = "table with pictures" if suffix == ".npz" else "committed table"
+        raise ValueError(f"no {what} is called {name!r}; there are {', '.join(files)}")
+    return files[name]
 
 
 def read_table(content: str) -> "pandas.DataFrame":

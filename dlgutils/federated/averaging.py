@@ -1,7 +1,7 @@
 """Many rounds of the same images: what noise does not survive."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import torch
@@ -19,11 +19,11 @@ def average(rounds: Sequence[Shared]) -> Shared:
     That the images are the same is for the caller to know, as is that the model has no dropout,
     whose masks differ from round to round.
 
-    Raises ValueError for no rounds, for rounds of other weights, shapes or protocols, for two with
-    the same noise, for rounds without noise, and where the noise is not the last defence, or comes
-    after one that may remove other numbers in every round.
+    Raises ValueError for no rounds, for what is no list of rounds, for rounds of other weights,
+    shapes or protocols, for two with the same noise, for rounds without noise, and where the noise
+    is not the last defence, or comes after one that may remove other numbers in every round.
     """
-    rounds = list(rounds)
+    rounds = _require_rounds(rounds)
     _check_alike(rounds)
     first, protocol = rounds[0], rounds[0].protocol
     before = _before_the_noise(protocol.defenses)
@@ -36,9 +36,19 @@ def average(rounds: Sequence[Shared]) -> Shared:
     return replace(first, gradient=gradient, protocol=replace(protocol, defenses=(*before, left)))
 
 
-def _check_alike(rounds: list[Shared]) -> None:
-    if not rounds:
+def _require_rounds(rounds: Sequence[Shared]) -> list[Shared]:
+    several = list(rounds) if isinstance(rounds, Iterable) else [None]
+    if not several:
         raise ValueError("no rounds came, of which there is no mean; pass a list of them")
+    if not all(isinstance(shared, Shared) for shared in several):
+        raise ValueError(
+            f"average takes a list of rounds, each a Shared, got a {type(rounds).__name__}; pass "
+            "such as [first, second], of the same images and weights"
+        )
+    return several
+
+
+def _check_alike(rounds: list[Shared]) -> None:
     first = rounds[0]
     for shared in rounds[1:]:
         same = shared.weights.keys() == first.weights.keys()

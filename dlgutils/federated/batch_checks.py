@@ -8,6 +8,11 @@ from dlgutils.protocol import Loss, takes_class_ids
 
 def check_images(like: Tensor, x: Tensor) -> None:
     """Raises ValueError unless x are images in [0, 1], of the dtype and on the device of `like`."""
+    if not isinstance(x, Tensor):
+        raise ValueError(
+            f"images are a tensor (batch, channels, height, width), got a {type(x).__name__}; "
+            "of a Batch, take its x"
+        )
     if x.ndim != 4 or len(x) == 0:
         raise ValueError(
             "images have the shape (batch, channels, height, width), "

@@ -49,6 +49,47 @@ def mean(program: Program, shape: Shape, a: View, dims: Dims = None, *_: object)
     return program.elementwise("{0} / {1}", shape, sums, terms)
 
 
+def number(program: Program, shape: Shape, a: float) -> View:
+    """A number as a tensor without axes."""
+    return program.elementwise("{0}", shape, a)
+
+
+def clamp(program: Program, shape: Shape, a: View, *bounds: float | None) -> View:
+    """The entries, between the bounds: the lower one, then the upper one; None: there is none."""
+    for formula, bound in zip(("Math.max({0}, {1})", "Math.min({0}, {1})"), bounds, strict=False):
+        if bound is not None:
+            a = program.elementwise(formula, shape, a, bound)
+    return a
+
+
+def greatest(program: Program, shape: Shape, a: View, *dims: Dims | bool) -> View:
+    """The largest entry of all; NotImplementedError for those along some axes."""
+    if any(dims):
+        raise NotImplementedError(
+            f"amax is translated over all dimensions only, got {dims}; write amax(), or topk"
+        )
+    return _descending(program, shape, a)
+
+
+def largest(program: Program, shape: Shape, a: View, _: int, *how: int | bool) -> View:
+    """The largest entries of a vector, in descending order, as many as the shape has.
+
+    NotImplementedError for the largest of several rows, and for the smallest ones.
+    """
+    if len(shape) != 1 or any(how):
+        raise NotImplementedError(
+            f"topk is translated for the largest of one dimension, got {len(shape)} dimensions and "
+            f"the settings {how}; flatten first, and pass the count alone"
+        )
+    return _descending(program, shape, a)
+
+
+def _descending(program: Program, shape: Shape, a: View) -> View:
+    out = program.array(shape)
+    program.call("largest", out, program.dense(a))
+    return out
+
+
 def product(program: Program, shape: Shape, a: View, b: View) -> View:
     """The product of two matrices, or of each pair of two batches of matrices.
 

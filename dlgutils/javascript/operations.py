@@ -1,5 +1,6 @@
 """What each ATen operation becomes: a formula, a constant, another view, or a new array."""
 
+import operator
 from collections.abc import Sequence
 
 import torch
@@ -27,6 +28,12 @@ FORMULAS: dict[object, str] = {
     _aten.div.Tensor: "{0} / {1}",
     _aten.div.Scalar: "{0} / {1}",
     _aten.neg.default: "-{0}",
+    _aten.reciprocal.default: "1 / {0}",
+    _aten.abs.default: "Math.abs({0})",
+    _aten.sign.default: "Math.sign({0})",
+    _aten.round.default: "roundHalfToEven({0})",
+    _aten.maximum.default: "Math.max({0}, {1})",
+    _aten.minimum.default: "Math.min({0}, {1})",
     _aten.exp.default: "Math.exp({0})",
     _aten.log.default: "Math.log({0})",
     _aten.log1p.default: "Math.log1p({0})",
@@ -36,10 +43,18 @@ FORMULAS: dict[object, str] = {
     _aten.relu.default: "Math.max(0, {0})",
     _aten.threshold_backward.default: "{1} > {2} ? {0} : 0",
     _aten.gt.Scalar: "Number({0} > {1})",
+    _aten.gt.Tensor: "Number({0} > {1})",
     _aten.lt.Scalar: "Number({0} < {1})",
+    _aten.lt.Tensor: "Number({0} < {1})",
+    _aten.eq.Scalar: "Number({0} === {1})",
+    _aten.eq.Tensor: "Number({0} === {1})",
+    _aten.ne.Scalar: "Number({0} !== {1})",
+    _aten.bitwise_and.Tensor: "{0} && {1}",
+    _aten.bitwise_not.default: "Number(!{0})",
+    _aten.masked_fill.Scalar: "{1} ? {2} : {0}",
     _aten.where.self: "{0} ? {1} : {2}",
 }
-"""Of the operands' entries, which are broadcast."""
+"""Of the operands' entries, which are broadcast; true and false are the numbers 1 and 0."""
 
 CONSTANTS: dict[object, float] = {
     _aten.ones_like.default: 1.0,
@@ -70,12 +85,19 @@ ARRAYS: dict[object, Operation] = {
     _aten.mean.dim: arrays.mean,
     _aten.mm.default: arrays.product,
     _aten.bmm.default: arrays.product,
+    _aten.scalar_tensor.default: arrays.number,
+    _aten.clamp.default: arrays.clamp,
+    _aten.amax.default: arrays.greatest,
+    _aten.topk.default: arrays.largest,
     _aten._softmax.default: arrays.over_last_axis("softmax"),
     _aten._log_softmax.default: arrays.over_last_axis("logSoftmax"),
     _aten.im2col.default: arrays.im2col,
     _aten.col2im.default: arrays.col2im,
 }
 """Functions of the program, the shape of the result, and ATen's arguments."""
+
+PAIRS = {_aten.topk.default}
+"""Those of them that return values and indices, of which the page has the values."""
 
 
 def translate_node(node: Node, program: Program, operands: Sequence[object]) -> View:
@@ -86,7 +108,10 @@ def translate_node(node: Node, program: Program, operands: Sequence[object]) -> 
     Raises NotImplementedError for an operation that is not in any of the tables.
     """
     operation = node.target
-    shape = tuple(node.meta["val"].shape)
+    value = node.meta["val"]
+    if operation is operator.getitem:
+        return _values(node, operands)
+    shape = tuple((value[0] if operation in PAIRS else value).shape)
     _check_keywords(node)
     if operation in FORMULAS:
         return program.elementwise(FORMULAS[operation], shape, *operands)
@@ -102,6 +127,17 @@ def translate_node(node: Node, program: Program, operands: Sequence[object]) -> 
         f"{operation} has no translation to JavaScript; add one to dlgutils.javascript.operations, "
         f"or write the function with other operations. There are: {', '.join(known)}"
     )
+
+
+def _values(node: Node, operands: Sequence[object]) -> View:
+    """The first of a pair, such as the largest numbers, and not where they were found."""
+    pair, place = operands
+    if place:
+        raise NotImplementedError(
+            f"of {node.args[0].target} only the values have a translation to JavaScript, not the "
+            "indices; write the function without them"
+        )
+    return pair
 
 
 def _check_keywords(node: Node) -> None:

@@ -33,12 +33,12 @@ class Example(NamedTuple):
     @property
     def weights(self) -> Tensors:
         """The weights of the round, under the names that a page uses."""
-        return _with_prefix("weights", self.shared.weights)
+        return with_prefix("weights", self.shared.weights)
 
     @property
     def gradient(self) -> Tensors:
         """The gradient of the round, under the names that a page uses."""
-        return _with_prefix("gradient", self.shared.gradient)
+        return with_prefix("gradient", self.shared.gradient)
 
 
 def example(activation: str = "sigmoid", batch: int = 1) -> Example:
@@ -66,7 +66,7 @@ def client_gradient(example: Example) -> Function:
     """The client's gradient, {name: tensor}, of x, y as probabilities, mask and weights.NAME."""
 
     def gradient(t: Tensors) -> Tensors:
-        weights = _without_prefix("weights", t)
+        weights = without_prefix("weights", t)
         masks = {MASK: t["mask"]}
         return federated.gradient(weights, example.model, t["x"], t["y"], masks)
 
@@ -102,16 +102,16 @@ def loss_and_slopes(attack: Attack, example: Example) -> Function:
     guesses = {"x": example.x, "logits": example.logits}
 
     def evaluate(t: Tensors) -> Tensors:
-        weights = _without_prefix("weights", t)
-        target = _without_prefix("gradient", t)
+        weights = without_prefix("weights", t)
+        target = without_prefix("gradient", t)
         given = from_page({"mask": t["mask"]})
 
         def loss(unknown: Tensors) -> Tensor:
             guess = from_page(unknown)
             return objective(example.copy, attack, guess, given, weights, target)
 
-        slopes, value = grad_and_value(loss)(_pick(t, list(guesses)))
-        return {"value": value, **_with_prefix("slope", slopes)}
+        slopes, value = grad_and_value(loss)(pick(t, list(guesses)))
+        return {"value": value, **with_prefix("slope", slopes)}
 
     return evaluate, {**guesses, "mask": example.mask, **example.weights, **example.gradient}
 
@@ -121,7 +121,7 @@ def to_page(guess: Guess) -> Tensors:
     mask = guess.masks.get(MASK)
     parts = {"x": guess.x, "logits": guess.y, "mask": mask}
     there = [name for name, tensor in parts.items() if tensor is not None]
-    return _pick(parts, there)
+    return pick(parts, there)
 
 
 def from_page(tensors: Tensors) -> Guess:
@@ -132,17 +132,17 @@ def from_page(tensors: Tensors) -> Guess:
     return Guess(tensors.get("x"), tensors.get("logits"), masks)
 
 
-def _pick(tensors: Tensors, names: Sequence[str]) -> Tensors:
+def pick(tensors: Tensors, names: Sequence[str]) -> Tensors:
     """The tensors of these names, in this order."""
     return {name: tensors[name] for name in names}
 
 
-def _with_prefix(prefix: str, tensors: Tensors) -> Tensors:
+def with_prefix(prefix: str, tensors: Tensors) -> Tensors:
     """The same tensors, under "prefix.name"."""
     return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
 
 
-def _without_prefix(prefix: str, tensors: Tensors) -> Tensors:
+def without_prefix(prefix: str, tensors: Tensors) -> Tensors:
     """The tensors that have the prefix, without it."""
     start = f"{prefix}."
     found = {}

@@ -60,7 +60,9 @@ def _translate_function(
     def flat(*tensors: Tensor) -> list[Tensor]:
         return list(function(dict(zip(example, tensors, strict=True))).values())
 
-    graph = traced(flat, *example.values(), decompositions=DECOMPOSITIONS)
+    # a tensor that has two names would be one input
+    arguments = [tensor.clone() for tensor in example.values()]
+    graph = traced(flat, *arguments, decompositions=DECOMPOSITIONS)
     program = Program(script)
     outputs = _translate_graph(graph, program, list(example))
     return program.source(dict(zip(names, outputs, strict=True)))

@@ -2,17 +2,20 @@
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 from torch import nn
 
 from dlgutils import attacks
-from dlgutils.javascript import page_functions
+from dlgutils.javascript import page_defenses, page_functions
 from dlgutils.javascript.bundle import bundle
+from dlgutils.javascript.page_defenses import DEFENSES
 from dlgutils.javascript.page_functions import ACTIVATIONS, MASK, Example
 from dlgutils.javascript.translate import STATIC, Function, compile
+from dlgutils.protocol import Defense
 from dlgutils.types import Attack, Optimizer, nothing
 
 ATTACKS = (attacks.idlg, attacks.mask_reading, attacks.dlg, attacks.idlg_fresh_masks)
@@ -33,42 +36,36 @@ _FIXED = {"line_search": True, "signed": False, "box": None, "patience": None}
 def worker_source() -> str:
     """The source of a worker that runs any of `ATTACKS` on a LeNet of 3×32×32 images, 12 classes.
 
-    Takes a few seconds, once; see `compile_attacks`.
+    It has the defences of `page_defenses`. Takes a few seconds, once; see `compile_attacks`.
     """
-    return compile_attacks(ATTACKS)
+    return compile_attacks(ATTACKS, defenses=DEFENSES)
 
 
 def compile_attacks(
     recipes: Sequence[Attack],
     activations: Sequence[str] = tuple(ACTIVATIONS),
     batches: Sequence[int] = BATCHES,
+    defenses: Mapping[str, Defense] = MappingProxyType({}),
 ) -> str:
     """The source of a worker that runs any of these attacks on a `models.lenet` for photographs.
 
-    It is generated from the graphs of `federated.gradient` and `matching.objective`. Written by
-    hand are the optimisers, the random numbers, and the rules by which label and mask are read.
+    It is generated from the graphs of `federated.gradient`, `matching.objective`, and the defences.
+    Written by hand are the optimisers, the random numbers, the noise, and the rules by which label
+    and mask are read.
 
-    recipes: some of `ATTACKS`, or copies of them with another name, distance, prior or optimizer.
-    activations: some of "sigmoid" and "relu". batches: how many images a client may have.
+    Args:
+        recipes: some of `ATTACKS`, or copies of them with another name, distance, prior or
+            optimizer; with defences, no prior.
+        activations: some of "sigmoid" and "relu".
+        batches: how many images a client may have.
+        defenses: by the names that the reader sees; those that draw anything are noise.
 
     Raises NotImplementedError for an optimiser or an operation that a page does not have, and for
-    another start, inference, draw, decoding or transform than those of `ATTACKS`.
+    another start, inference, draw, decoding or transform than those of `ATTACKS`; with
+    defences, for a prior.
     """
     one = page_functions.example()
-    transform = attacks.idlg.transform
-    functions: dict[str, Function] = {
-        "picture": page_functions.picture(transform, one),
-        "unknowns": page_functions.unknowns(transform, one),
-    }
     objectives = name_objectives(recipes)
-    for activation, batch in itertools.product(activations, batches):
-        network = f"{activation}_{batch}"
-        example = page_functions.example(activation, batch)
-        functions[f"share_{network}"] = page_functions.client_gradient(example)
-        for attack in recipes:
-            name = f"{objectives[attack.name]}_{network}"
-            if name not in functions:
-                functions[name] = page_functions.loss_and_slopes(attack, example)
     descriptions = {}
     for attack in recipes:
         described = describe_attack(attack, one)
@@ -78,9 +75,40 @@ def compile_attacks(
         "features": one.mask.numel(),
         "classes": one.shared.classes,
         "attacks": descriptions,
+        "defenses": page_defenses.describe_defenses(defenses),
     }
+    by_objective = {objectives[attack.name]: attack for attack in recipes}
+    functions = _functions_of_image(one)
+    if defenses:
+        functions |= page_defenses.functions_of_gradient(by_objective, defenses, one)
+    for activation, batch in itertools.product(activations, batches):
+        example = page_functions.example(activation, batch)
+        of_network = _functions_of_network(by_objective, example, bool(defenses))
+        for name, function in of_network.items():
+            functions[f"{name}_{activation}_{batch}"] = function
     facts = f"const network = {json.dumps(network)};\n"
     return "\n".join([compile(functions), facts, bundle(STATIC / "worker.js")])
+
+
+def _functions_of_image(example: Example) -> dict[str, Function]:
+    transform = attacks.idlg.transform
+    return {
+        "picture": page_functions.picture(transform, example),
+        "unknowns": page_functions.unknowns(transform, example),
+    }
+
+
+def _functions_of_network(
+    by_objective: Mapping[str, Attack], example: Example, defended: bool
+) -> dict[str, Function]:
+    """What differs between activations and batches; of all attacks guesses are decoded alike."""
+    functions = {"share": page_functions.client_gradient(example)}
+    for name, attack in by_objective.items():
+        functions[name] = page_functions.loss_and_slopes(attack, example)
+    if defended:
+        functions["made"] = page_defenses.made(attacks.idlg, example)
+        functions["slopes"] = page_defenses.slopes(attacks.idlg, example)
+    return functions
 
 
 def name_objectives(recipes: Sequence[Attack]) -> dict[str, str]:

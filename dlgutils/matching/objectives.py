@@ -5,6 +5,7 @@ All are scalars, and differentiable in their first argument.
 
 import math
 from collections.abc import Callable
+from numbers import Real
 
 from torch import Tensor
 from torch.nn.functional import mse_loss
@@ -28,9 +29,9 @@ def gaussian(sigma: float) -> Callable[[Tensors, Tensors], Tensor]:
     sigma: the standard deviation in every number. Raises ValueError unless it is above zero and
     finite.
     """
-    if not 0 < sigma < math.inf:
+    if not (isinstance(sigma, Real) and sigma is not True and 0 < sigma < math.inf):
         raise ValueError(
-            f"sigma is above zero and finite, got {sigma}; without noise, use attacks.idlg"
+            f"sigma is above zero and finite, got {sigma!r}; without noise, use attacks.idlg"
         )
 
     def distance(guess: Tensors, target: Tensors) -> Tensor:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from numbers import Real
 
 from torch import Tensor
 
@@ -52,9 +53,9 @@ def unlikely_image(transform: Transform, variance: float) -> Callable[[Guess], T
     Images are taken as Gaussian: white in the coordinates of the transform, with this variance.
     Raises ValueError unless the variance is above zero and finite.
     """
-    if not 0 < variance < math.inf:
+    if not (isinstance(variance, Real) and variance is not True and 0 < variance < math.inf):
         raise ValueError(
-            f"variance is above zero and finite, got {variance}; 1 goes with coordinates.measured"
+            f"variance is above zero and finite, got {variance!r}; 1 goes with coordinates.measured"
         )
 
     def prior(guess: Guess) -> Tensor:

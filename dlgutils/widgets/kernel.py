@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from dlgutils import models
-from dlgutils.javascript import page_functions
+from dlgutils.javascript import page_defenses, page_functions
 from dlgutils.matching import frame_schedule, invert
 from dlgutils.types import Attack, Guess, Result, Shared
 
@@ -28,8 +28,8 @@ def run_attack(
 
     Args:
         recipe: the attack; what it would infer, the page has inferred.
-        message: the page's, of kind "run": batch, activation, rate, steps, seed, names, labels,
-            mask.
+        message: the page's, of kind "run": batch, activation, rate, defense, knows, steps, seed,
+            names, labels, mask.
         buffers: the arrays that the message names.
         send: takes the reports, messages of kind "frame" and one of kind "done".
         stop: ends the attack early once it is set.
@@ -39,6 +39,8 @@ def run_attack(
     activation = page_functions.ACTIVATIONS[message["activation"]]
     model = models.lenet(dropout=message["rate"], activation=activation)
     guess = read_guess(message)
+    shared = read_shared(model, message, buffers)
+    attack = replace(page_defenses.knowing(recipe, shared), infer=lambda *_: guess)
     film = frame_schedule(message["steps"], FRAMES)
     report = Report(send, message["run"], film)
     generator = Generator().manual_seed(message["seed"])
@@ -49,8 +51,8 @@ def run_attack(
 
     result = invert(
         page_functions.attackers_copy(model),
-        read_shared(model, message, buffers),
-        replace(recipe, infer=lambda *_: guess),
+        shared,
+        attack,
         generator,
         steps=message["steps"],
         watch=watch,
@@ -99,7 +101,8 @@ def read_shared(model: nn.Module, message: dict, buffers: Sequence[memoryview]) 
     """A round as the page made it.
 
     message: its "names" are "weights.fc.bias", "gradient.fc.bias" and so on, of the flat float32
-    arrays in `buffers`; its "batch" says how many images the client has.
+    arrays in `buffers`; its "batch" says how many images the client has. Its protocol has the
+    defence of the message if the attacker "knows" it, and otherwise `defenses.unknown`.
     """
     tensors = [torch.frombuffer(bytearray(buffer), dtype=torch.float32) for buffer in buffers]
     flat = dict(zip(message["names"], tensors, strict=True))
@@ -107,7 +110,9 @@ def read_shared(model: nn.Module, message: dict, buffers: Sequence[memoryview]) 
     for name, parameter in model.named_parameters():
         weights[name] = flat[f"weights.{name}"].view(parameter.shape)
         gradient[name] = flat[f"gradient.{name}"].view(parameter.shape)
-    return Shared(weights, gradient, (message["batch"], *model.x_shape))
+    shared = Shared(weights, gradient, (message["batch"], *model.x_shape))
+    defense = page_defenses.DEFENSES.get(message["defense"])
+    return page_defenses.seen(shared, defense, message["knows"]) if defense else shared
 
 
 def read_guess(message: dict) -> Guess:

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from threading import Event, Thread
 
 import torch
-from traitlets import Bytes, Dict, Enum, Float, Int, List, Unicode
+from traitlets import Bool, Bytes, Dict, Enum, Float, Int, List, Unicode
 
 from dlgutils import data, javascript
+from dlgutils.javascript.page_defenses import DEFENSES
 from dlgutils.types import Result
 from dlgutils.widgets.base import Widget, as_bytes, front_end, synced
 from dlgutils.widgets.kernel import run_attack
@@ -18,6 +19,7 @@ ENOUGH = {"default": 100, "wide": 300, "trained": 300}
 RATES = [k / 10 for k in range(10)]
 ACTIVATIONS = ["sigmoid", "relu"]
 BATCHES = [1, 2, 4]
+UNDEFENDED = "none"
 
 
 class Lab(Widget):
@@ -48,8 +50,11 @@ class Lab(Widget):
     weights = synced(Enum(list(ENOUGH), "default"))
     # of the dropout, in [0, 0.9]
     rate = synced(Float(0.0))
-    # standard deviation, on every number of the gradient
-    noise = synced(Float(0.0))
+    # names, of which the first stands for no defence
+    defenses = synced(List([UNDEFENDED, *DEFENSES]))
+    defense = synced(Unicode(UNDEFENDED))
+    # whether the attacker knows the defence
+    knows = synced(Bool(False))
     attack = synced(Unicode())
     # evaluations
     steps = synced(Int(100))
@@ -114,6 +119,8 @@ def lab(
     activation: str = "sigmoid",
     weights: str = "default",
     rate: float = 0.0,
+    defense: str = UNDEFENDED,
+    knows: bool = False,
     attack: str = "iDLG",
     steps: int | None = None,
 ) -> Lab:
@@ -131,6 +138,8 @@ def lab(
         activation: "sigmoid" or "relu".
         weights: "default" or "wide", as `models.init_uniform` draws them, or "trained", on fruits.
         rate: of the dropout of `models.lenet`, in [0, 0.9], in steps of 0.1.
+        defense: of the gradient, one of `page_defenses.DEFENSES`, or "none".
+        knows: whether the attacker knows the defence.
         attack: the name of one of `javascript.ATTACKS`.
         steps: the evaluations, from 1 to 5000; None: as many as show what the attack finds.
 
@@ -142,6 +151,9 @@ def lab(
     _check_choice("activation", activation, ACTIVATIONS)
     _check_choice("weights", weights, list(ENOUGH))
     _check_choice("rate", rate, RATES)
+    _check_choice("defense", defense, [UNDEFENDED, *DEFENSES])
+    if not isinstance(knows, bool):
+        raise ValueError(f"knows is True or False, got {knows!r}; True if the attacker does")
     _check_choice("attack", attack, [recipe.name for recipe in javascript.ATTACKS])
     steps = ENOUGH[weights] if steps is None else steps
     if not 1 <= steps <= 5000:
@@ -154,6 +166,8 @@ def lab(
         activation=activation,
         weights=weights,
         rate=rate,
+        defense=defense,
+        knows=knows,
         attack=attack,
         steps=steps,
     )

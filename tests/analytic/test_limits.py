@@ -15,9 +15,11 @@ from dlgutils.analytic.jacobian import information_root
 from dlgutils.federated import defenses
 from dlgutils.matching import weighing_noise
 from dlgutils.protocol import Protocol
+from dlgutils.testing import tiny_round
 from dlgutils.types import Shared, Transform
 
 N = 8
+SHARED = tiny_round().shared
 SIGMAS = torch.logspace(-6, 6, 49, dtype=torch.float64)
 
 
@@ -98,7 +100,7 @@ def test_limit_repeats_the_prior_of_one_image_for_a_batch():
     torch.testing.assert_close(found, (alone[0] + alone[1]) / 2)
 
 
-@pytest.mark.parametrize("sigma", [0.0, -1.0, math.nan])
+@pytest.mark.parametrize("sigma", [0.0, -1.0, math.nan, "0.1", None, True])
 def test_limit_refuses_a_sigma_that_is_no_noise(sigma):
     with pytest.raises(ValueError, match="above zero"):
         limits.limit(matrix(0), sigma, prior_of(0))
@@ -125,6 +127,33 @@ def test_bayesian_limit_of_one_image_is_its_limit():
     root, prior = matrix(0), prior_of(1)
     found = limits.bayesian_limit([root], SIGMAS, prior)
     torch.testing.assert_close(found, limits.limit(root, SIGMAS, prior))
+
+
+@pytest.mark.parametrize("roots", [[N, N // 2], [N, 2 * N]], ids=str)
+def test_bayesian_limit_refuses_images_of_different_sizes(roots):
+    roots = [matrix(0, columns=n) for n in roots]
+    with pytest.raises(ValueError, match=r"images of one size, got roots of \d+, \d+ pixels"):
+        limits.bayesian_limit(roots, 0.1, prior_of(0))
+
+
+@pytest.mark.parametrize("root", [matrix(0)[0], matrix(0).tolist(), SHARED, None], ids=type)
+def test_limits_refuse_what_is_no_matrix(root):
+    for call in (limits.limit, lambda r, *args: limits.bayesian_limit([r], *args)):
+        with pytest.raises(ValueError, match=r"is a matrix, \(k, pixels\), got (a|1 axes)"):
+            call(root, 0.1, prior_of(0))
+
+
+def test_bayesian_limit_refuses_one_root_instead_of_a_list():
+    with pytest.raises(ValueError, match="got 1 axes"):
+        limits.bayesian_limit(matrix(0), 0.1, prior_of(0))
+
+
+@pytest.mark.parametrize("x_shape", [(8, 8), (3, 8, 8), 8, (1, 1, 0, 8), (1, 3, 8.0, 8), "8888"])
+def test_priors_refuse_what_is_no_shape_of_images(x_shape):
+    white = lambda x_shape: limits.white(coordinates.whitened, x_shape)  # noqa: E731
+    for make in (limits.photographs, white):
+        with pytest.raises(ValueError, match=r"of the shape \(batch, channels, height, width\)"):
+            make(x_shape)
 
 
 def test_bayesian_limit_needs_an_image():

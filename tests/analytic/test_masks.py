@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.func import functional_call
 
-from dlgutils import Batch, attacks, invert, metrics, models, share
-from dlgutils.analytic import closed_form, masks, separation
-from dlgutils.federated import gradient, honest
+from dlgutils import Batch, attacks, data, invert, metrics, models, share
+from dlgutils.analytic import closed_form, mask_evidence, masks, separation
+from dlgutils.federated import defenses, gradient, honest
 from tests.helpers.rounds import with_noise
 
 SHAPE = (1, 8, 8)
@@ -136,6 +136,59 @@ def test_read_finds_the_mask_under_noise_that_is_announced(seed):
     assert reading.masks["dropout.mask"].equal(drawn["dropout.mask"])
     assert reading.y.equal(secret.y)
     assert abs(float(reading.delta.sum())) < 1e-15
+
+
+def noisy_photograph(sigma, seed, init=models.init_default):
+    """A round of a photograph under noise that its protocol tells of."""
+    gen = torch.Generator().manual_seed(seed)
+    photo = data.photos("cat")
+    row = [defenses.noise(sigma)]
+    return honest(models.lenet(dropout=0.5), photo, gen, init=init, defenses=row)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_read_finds_the_mask_of_a_photograph_under_its_noise_without_a_word(seed):
+    model, secret, shared, drawn = noisy_photograph(0.03, seed)
+    reading = masks.read(model, shared)
+    assert reading.masks["dropout.mask"].equal(drawn["dropout.mask"])
+    assert reading.y.equal(secret.y)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("sigma", [0.2, 0.5, 3.0])
+def test_read_refuses_noise_that_covers_mask_or_label(seed, sigma):
+    model, _, shared, _ = noisy_photograph(sigma, seed)
+    with pytest.raises(ValueError, match=rf"the noise, σ = {sigma:g}, covers|cannot be"):
+        masks.read(model, shared)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_read_refuses_noise_that_covers_what_entered_a_layer(seed):
+    """Its label is plain, since the noise of the bias is taken out here."""
+    shared = noisy_photograph(0.25, seed).shared
+    clean = noisy_photograph(0.0, seed).shared.gradient["fc.bias"]
+    shared = replace(shared, gradient={**shared.gradient, "fc.bias": 3 * clean})
+    with pytest.raises(ValueError, match=r"covers the mask in fc\.weight: \d+% .*attacks\.dia"):
+        mask_evidence.check_shown(shared, ["fc.weight"], 0.25)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_read_warns_where_small_units_are_lost(seed):
+    model, secret, shared, drawn = noisy_photograph(0.03, seed, models.init_uniform)
+    with pytest.warns(UserWarning, match=r"some units before fc\.weight .* taken as dropped"):
+        reading = masks.read(model, shared)
+    taken, kept = (masks["dropout.mask"] > 0 for masks in (reading.masks, drawn))
+    assert not (taken & ~kept).any()
+    assert 5 < (kept & ~taken).sum() < 120
+    assert reading.y.equal(secret.y)
+
+
+def test_read_refuses_a_layer_of_noise_alone():
+    shared = noisy_photograph(0.0, 0).shared
+    gen = torch.Generator().manual_seed(0)
+    alone = {**shared.gradient, "fc.weight": 0.01 * torch.randn(12, 768, generator=gen)}
+    with pytest.raises(ValueError, match="100% of what entered the layer is below it"):
+        mask_evidence.check_shown(replace(shared, gradient=alone), ["fc.weight"], 0.01)
 
 
 @pytest.mark.parametrize("noise", [-1.0, float("inf"), float("nan")])

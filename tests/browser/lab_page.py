@@ -26,7 +26,7 @@ def reset(lab):
     choose(lab, "weights of the network", "default")
     choose(lab, "activation", "sigmoid")
     set_batch(lab, 1)
-    choose(lab, "noise on the gradient", "0")
+    set_defense(lab, "none")
     set_rate(lab, 0)
     lab.get_by_label("seed").fill("0")
     lab.get_by_label("evaluations", exact=True).fill("60")
@@ -39,6 +39,14 @@ def set_rate(lab, rate):
     slider.press("Home")
     for _ in range(round(10 * rate)):
         slider.press("ArrowRight")
+
+
+def set_defense(lab, name, *, known=False):
+    """Choose the client's defence, and whether the attacker knows it."""
+    choose(lab, "defence of the gradient", name)
+    knows = lab.get_by_label("knows the defence")
+    if name != "none":
+        knows.set_checked(known)
 
 
 def set_batch(lab, pictures):

@@ -1,5 +1,8 @@
 """The JavaScript that is generated from PyTorch's graphs, in a real browser, beside PyTorch."""
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,6 +10,8 @@ from torch.func import grad_and_value
 from torch.nn.functional import one_hot
 
 from dlgutils import attacks, data, federated, javascript, models
+from dlgutils.federated import defenses
+from dlgutils.javascript.page_defenses import DEFENSES, describe_defenses, knowing, seen
 from dlgutils.javascript.page_functions import ACTIVATIONS, MASK, attackers_copy
 from dlgutils.matching import objective
 from dlgutils.types import Guess
@@ -50,8 +55,8 @@ def without(tensors, name):
 def assert_near(found, wanted, relative=1e-4):
     assert found.keys() == wanted.keys()
     for key, t in wanted.items():
-        distance = (found[key] - t.flatten()).norm() / t.norm()
-        assert distance < relative, f"{key}: relative distance {distance:.1e}"
+        distance = (found[key] - t.flatten()).norm()
+        assert distance <= relative * t.norm(), f"{key}: distance {distance:.1e} of {t.norm():.1e}"
 
 
 # The translator, operation by operation -----------------------------------------------------------
@@ -84,6 +89,16 @@ RAMP = torch.arange(15.0).view(3, 5)
 def beside_a_constant(t):
     """The constant's array lies behind the product's, and the last tile reaches beyond its own."""
     return {"y": (t["a"] @ t["b"]) * RAMP}
+
+
+def between(t):
+    """The slope where a is larger than −b, smaller than b, or neither."""
+
+    def loss(a):
+        inside = torch.minimum(torch.maximum(2 * a - 1, -t["b"]), t["b"])
+        return (inside * a).sum()
+
+    return {"slope": grad_and_value(loss)(t["a"])[0]}
 
 
 SIZES = [(1, 1, 1), (1, 5, 9), (4, 4, 4), (5, 3, 6), (7, 1, 2), (8, 9, 1), (3, 8, 13)]
@@ -137,6 +152,33 @@ FUNCTIONS = {
         {"a": (3, 4, 5)},
     ),
     "powers": (lambda t: {"y": t["a"] ** 2 + t["a"] ** 1}, {"a": (6,)}),
+    "signs and sizes": (
+        lambda t: {"y": (t["a"] - 0.5).sign() + (t["a"] - 0.5).abs() + 1 / t["a"]},
+        {"a": (3, 5)},
+    ),
+    "rounding to the nearest, half-way to the even one": (
+        lambda t: {"y": (20 * t["a"] - 10).round() + ((8 * t["a"] - 4).round() / 2).round()},
+        {"a": (60,)},
+    ),
+    "clamp": (
+        lambda t: {
+            "below": t["a"].clamp(min=0.5),
+            "both": t["a"].clamp(0.3, 0.6),
+            "slope": grad_and_value(lambda a: a.clamp(max=0.5).square().sum())(t["a"])[0],
+        },
+        {"a": (3, 5)},
+    ),
+    "the largest": (
+        lambda t: {"one": t["a"].amax(), "some": t["a"].flatten().topk(7).values},
+        {"a": (3, 5)},
+    ),
+    "comparisons": (
+        lambda t: {
+            "y": torch.where((t["a"] > t["b"]) & ~(t["a"] < 0.7) & (t["b"] != 0), t["a"], 0)
+        },
+        {"a": (40,), "b": (40,)},
+    ),
+    "between two bounds": (between, {"a": (40,), "b": (40,)}),
     "relu": (
         lambda t: {"y": (t["a"] - 0.5).relu(), "slope": grad_and_value(bent)(t["a"])[0]},
         {"a": (3, 5)},
@@ -162,6 +204,29 @@ def test_compile_gives_what_pytorch_gives(page, name):
     # not what was traced
     other = {key: torch.rand(shape, generator=gen) for key, shape in shapes.items()}
     assert_near(evaluated(page, source, "f", other), function(other), 1e-5)
+
+
+@pytest.mark.parametrize("half", [-2.5, -1.5, -0.5, 0.5, 1.5, 2.5])
+def test_compile_rounds_halves_as_pytorch_does(page, half):
+    source = javascript.compile({"f": (lambda t: {"y": t["a"].round()}, {"a": torch.ones(1)})})
+    a = torch.tensor([half])
+    assert evaluated(page, source, "f", {"a": a})["y"] == a.round()
+
+
+def test_compile_counts_nan_as_the_largest(page):
+    function = lambda t: {"y": t["a"].topk(2).values}  # noqa: E731
+    a = torch.tensor([1.0, float("nan"), 3.0])
+    source = javascript.compile({"f": (function, {"a": torch.ones(3)})})
+    largest, second = evaluated(page, source, "f", {"a": a})["y"].tolist()
+    assert math.isnan(largest)
+    assert second == 3
+
+
+def test_compile_takes_one_tensor_under_two_names(page):
+    same = torch.ones(2)
+    source = javascript.compile({"f": (lambda t: {"y": t["a"] - t["b"]}, {"a": same, "b": same})})
+    inputs = {"a": torch.tensor([5.0, 7.0]), "b": torch.tensor([1.0, 2.0])}
+    assert evaluated(page, source, "f", inputs)["y"].tolist() == [4, 5]
 
 
 def test_machine_multiplies_in_webassembly_where_it_can(page):
@@ -274,3 +339,83 @@ def test_unknowns_are_what_the_picture_is_made_of(page):
     x = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     wanted = {"x": attacks.idlg.transform.encode(x)}
     assert_near(evaluated(page, javascript.worker_source(), "unknowns", {"x": x}), wanted)
+
+
+# Defences -----------------------------------------------------------------------------------------
+
+REPEATED = [name for name, of in describe_defenses(DEFENSES).items() if of["sent"]]
+
+
+@pytest.fixture(scope="module")
+def a_gradient():
+    """The gradient of a photograph, and that of another one, which the attacker may have made."""
+    gen = torch.Generator().manual_seed(1)
+    model, _, shared, _ = federated.honest(models.lenet(), data.photos("cat"), gen)
+    guess = federated.share(model, data.photos("coffee")._replace(y=data.photos("cat").y))
+    return shared, guess.gradient
+
+
+@pytest.mark.parametrize("name", REPEATED)
+def test_what_is_sent_is_what_pytorchs_defense_makes(page, a_gradient, name):
+    shared, _ = a_gradient
+    inputs = {f"gradient.{key}": g for key, g in shared.gradient.items()}
+    function = describe_defenses(DEFENSES)[name]["sent"]
+    found = evaluated(page, javascript.worker_source(), function, inputs)
+    wanted = {f"gradient.{key}": g for key, g in DEFENSES[name](shared.gradient).items()}
+    assert_near(found, wanted)
+
+
+@pytest.mark.parametrize("name", DEFENSES)
+def test_distances_of_who_knows_the_defense_are_pytorchs(page, a_gradient, name):
+    shared, guess = a_gradient
+    sent = DEFENSES[name](shared.gradient, torch.Generator().manual_seed(3))
+    shared = seen(replace(shared, gradient=sent), DEFENSES[name], known=True)
+    attack = knowing(attacks.idlg, shared)
+
+    def loss(guess):
+        return attack.distance(defenses.imitate(shared.protocol.defenses, guess, sent), sent)
+
+    pull, value = grad_and_value(loss)(guess)
+    inputs = {f"made.{key}": g for key, g in guess.items()}
+    inputs |= {f"gradient.{key}": g for key, g in sent.items()}
+    function = f"objective0_{describe_defenses(DEFENSES)[name]['distance']}"
+    found = evaluated(page, javascript.worker_source(), function, inputs)
+    assert_near(found, {"value": value, **{f"pull.{key}": g for key, g in pull.items()}})
+
+
+@pytest.mark.parametrize("name", ["clipped to length 1", "noise, σ = 10⁻³"])
+def test_losses_and_slopes_of_who_knows_the_defense_are_pytorchs(page, a_round, name):
+    """Made, compared, pulled: what `objective` does with the defence in the protocol at once."""
+    made, network = a_round
+    gen = torch.Generator().manual_seed(3)
+    gradient = DEFENSES[name](made.shared.gradient, gen)
+    shared = seen(replace(made.shared, gradient=gradient), DEFENSES[name], known=True)
+    attack = knowing(attacks.idlg, shared)
+    x = torch.rand(shared.x_shape, generator=gen)
+    inputs = {**without(inputs_of(made), "y"), "x": attack.transform.encode(x)}
+    inputs |= {f"gradient.{key}": g for key, g in gradient.items()}
+    known = Guess(y=made.secret.y, masks={MASK: inputs["mask"]})
+    copy = attackers_copy(made.model)
+
+    def loss(u):
+        round_ = (shared.weights, shared.gradient, shared.protocol)
+        return objective(copy, attack, Guess(u), known, *round_)
+
+    slope, value = grad_and_value(loss)(inputs["x"])
+    found = taken_apart(page, inputs, name, network)
+    assert_near(found, {"value": value, "slope.x": slope}, 1e-3)
+
+
+def taken_apart(page, inputs, name, network):
+    """Value and slope as search.js puts them together from the generated functions."""
+    source = javascript.worker_source()
+    described = describe_defenses(DEFENSES)[name]
+    made = evaluated(page, source, f"made_{network}", inputs)
+    compared = evaluated(page, source, f"objective0_{described['distance']}", {**inputs, **made})
+    pulled = evaluated(page, source, f"slopes_{network}", {**inputs, **without(compared, "value")})
+    value, slope = compared["value"], pulled["slope.x"]
+    for k, image in enumerate(inputs["x"] if described["sigma"] else ()):
+        prior = evaluated(page, source, "prior", {"x": image})
+        value = value + prior["value"]
+        slope[k * image.numel() : (k + 1) * image.numel()] += prior["slope.x"]
+    return {"value": value, "slope.x": slope}

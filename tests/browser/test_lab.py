@@ -19,6 +19,7 @@ from tests.browser.lab_page import (
     rmse_of,
     run,
     set_batch,
+    set_defense,
     set_rate,
     words,
 )
@@ -79,12 +80,52 @@ def test_lab_reads_of_the_masks_of_a_batch_what_all_images_share(lab):
 
 
 def test_lab_noise_hides_the_picture_but_not_the_label(lab):
-    choose(lab, "noise on the gradient", "0.001")
+    set_defense(lab, "noise, σ = 10⁻³")
     assert run(lab) > 0.2
     assert "label read: cat, right" in words(lab)
 
 
+def test_lab_lets_the_attacker_know_a_defense_only_if_there_is_one(lab):
+    knows = lab.get_by_label("knows the defence")
+    expect(knows).to_be_disabled()
+    set_defense(lab, "signs only", known=True)
+    expect(knows).to_be_checked()
+    set_defense(lab, "none")
+    expect(knows).to_be_disabled()
+
+
+@pytest.mark.parametrize("name", ["clipped to length 1", "largest 10 % kept", "8 bits a number"])
+def test_lab_brings_the_picture_back_to_who_knows_the_defense(lab, name):
+    set_defense(lab, name)
+    assert run(lab) > 0.12
+    set_defense(lab, name, known=True)
+    assert run(lab) < 0.1
+    assert "label read: cat, right" in words(lab)
+
+
+def test_lab_reads_the_mask_under_noise_if_the_noise_is_known(lab):
+    set_rate(lab, 0.5)
+    choose(lab, "attack", "iDLG, mask read")
+    lab.get_by_label("evaluations", exact=True).fill("3")
+    set_defense(lab, "noise, σ = 10⁻⁵")
+    run(lab)
+    assert re.search(r"mask read: (3[3-9]\d|4[0-3]\d) of 768 right", words(lab))  # all as kept
+    set_defense(lab, "noise, σ = 10⁻⁵", known=True)
+    run(lab)
+    assert "mask read: 768 of 768 right" in words(lab)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "relu"])
+def test_lab_knows_the_defense_of_a_batch(lab, activation):
+    choose(lab, "activation", activation)
+    set_batch(lab, 2)
+    set_defense(lab, "clipped to length 1", known=True)
+    lab.get_by_label("evaluations", exact=True).fill("150")
+    assert run(lab) < 0.1
+
+
 READ = "iDLG, mask read"
+END = r"\d+"  # evaluations, after which the search ended by itself
 # what the text of the page says about seed 0: settings, and the RMSE after some evaluations
 DESCRIBED = [
     ({}, {11: 0.05, 100: 0.008}),
@@ -92,9 +133,18 @@ DESCRIBED = [
     ({"rate": 0.9, "attack": READ}, {100: 0.010}),
     ({"attack": "DLG"}, {21: 0.055}),
     ({"weights": "wide", "steps": 300}, {19: 0.10, 300: 0.008}),
-    ({"noise": "0.00001"}, {100: 0.022}),
-    ({"noise": "0.0001"}, {14: 0.055, 100: 0.23}),
-    ({"noise": "0.001"}, {100: 3}),
+    ({"defense": "noise, σ = 10⁻⁵"}, {100: 0.022}),
+    ({"defense": "noise, σ = 10⁻⁴"}, {14: 0.055, 100: 0.23}),
+    ({"defense": "noise, σ = 10⁻⁴", "known": True}, {100: 0.060}),
+    ({"defense": "noise, σ = 10⁻³"}, {100: 3}),
+    ({"defense": "noise, σ = 10⁻³", "known": True}, {END: 0.155}),
+    ({"defense": "largest 10 % kept"}, {100: 94}),
+    ({"defense": "largest 10 % kept", "known": True}, {100: 0.038}),
+    ({"defense": "largest 1 % kept", "known": True}, {100: 0.111}),
+    ({"defense": "clipped to length 1", "known": True}, {100: 0.008}),
+    ({"defense": "signs only", "known": True}, {END: 0.154}),
+    ({"defense": "8 bits a number", "known": True}, {END: 0.032}),
+    ({"defense": "4 bits a number", "known": True}, {END: 0.091}),
     ({"rate": 0.5}, {100: 65}),
     ({"rate": 0.5, "attack": "iDLG, fresh masks"}, {100: 0.8}),
     ({"batch": 2}, {100: 0.029}),
@@ -110,7 +160,7 @@ def test_lab_shows_what_the_text_says(lab, settings, expected):
     set_rate(lab, settings.get("rate", 0))
     set_batch(lab, settings.get("batch", 1))
     choose(lab, "activation", settings.get("activation", "sigmoid"))
-    choose(lab, "noise on the gradient", settings.get("noise", "0"))
+    set_defense(lab, settings.get("defense", "none"), known=settings.get("known", False))
     choose(lab, "weights of the network", settings.get("weights", "default"))
     choose(lab, "attack", settings.get("attack", "iDLG"))
     lab.get_by_label("evaluations", exact=True).fill(str(settings.get("steps", 100)))

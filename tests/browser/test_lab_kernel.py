@@ -76,6 +76,21 @@ def test_lab_recovers_the_photograph_with_either_engine(lab, engine):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("engine", ["page", "kernel"])
+def test_lab_knows_the_defense_with_either_engine(lab, engine):
+    choose(lab, "engine", engine)
+    choose(lab, "picture", "cat")
+    choose(lab, "defence of the gradient", "largest 10 % kept")
+    lab.get_by_label("knows the defence").check()
+    lab.get_by_role("button", name="Run", exact=True).click()
+    caption = lab.locator("[aria-live]")
+    expect(caption).to_contain_text("Done after 100 evaluations", timeout=60_000)
+    rmse = caption.inner_text().rpartition("RMSE ")[2]
+    choose(lab, "defence of the gradient", "none")
+    assert float(rmse.split(",")[0]) < 0.1
+
+
+@pytest.mark.slow
 def test_lab_takes_nothing_from_a_stopped_run_into_the_next(lab):
     """The kernel ends the stopped run a little later and reports it; the new one goes on."""
     choose(lab, "engine", "kernel")

@@ -44,6 +44,12 @@ def test_average_lets_the_closed_form_recover_what_one_round_hides():
     assert errors[1] < errors[0] / 2
 
 
+@pytest.mark.parametrize("rounds", [SHARED, [1, 2], [SHARED.gradient], None, 3], ids=type)
+def test_average_refuses_what_is_no_list_of_rounds(rounds):
+    with pytest.raises(ValueError, match="average takes a list of rounds, each a Shared, got a"):
+        average(rounds)
+
+
 def test_average_refuses_rounds_that_differ():
     one, two = rounds([defenses.noise(0.1)], 2)
     with pytest.raises(ValueError, match="no rounds came"):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dlgutils import Batch, Protocol, Shared, models, share
-from dlgutils.federated import defenses
+from dlgutils.federated import defenses, honest
 
 GRADIENT = {"weight": torch.ones(50, 40), "bias": torch.zeros(50)}
 SHARED = Shared({name: g + 1 for name, g in GRADIENT.items()}, GRADIENT, (1, 1, 8, 8))
@@ -47,6 +47,41 @@ def test_noise_keeps_the_dtype(seeded, dtype):
 def test_noise_refuses_what_is_not_a_standard_deviation(sigma):
     with pytest.raises(ValueError, match=rf"noise has a standard deviation, got {sigma}"):
         defenses.noise(sigma)
+
+
+NO_NUMBERS = [True, [0.1], {}, "0.1", None, torch.tensor(0.1)]
+MAKERS = [
+    defenses.noise,
+    defenses.laplace,
+    defenses.clip,
+    defenses.top_k,
+    defenses.prune_random,
+    defenses.quantized,
+]
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
+@pytest.mark.parametrize("number", NO_NUMBERS, ids=str)
+def test_defenses_refuse_what_is_no_number(make, number):
+    """Also one that equals a number that was asked for before."""
+    make(8 if make is defenses.quantized else 1)
+    with pytest.raises(ValueError, match=r", got (True|\[0.1\]|\{\}|'0.1'|None|tensor)"):
+        make(number)
+
+
+def test_soteria_refuses_a_batch_instead_of_its_images(tiny):
+    with pytest.raises(ValueError, match="got a Batch; of a Batch, take its x"):
+        defenses.soteria(tiny().model, tiny().secret, 0.5)
+
+
+def test_defend_refuses_several_rounds():
+    with pytest.raises(ValueError, match="one round, a Shared, got a list; of several"):
+        defenses.defend([SHARED], [defenses.clip(1.0)])
+
+
+def test_imitate_refuses_a_defense_by_itself():
+    with pytest.raises(ValueError, match="defences come in a row"):
+        defenses.imitate(defenses.clip(1.0), GRADIENT, GRADIENT)
 
 
 def test_defend_applies_its_defenses_in_order_and_leaves_the_round_alone(seeded):
@@ -177,6 +212,28 @@ def test_soteria_adds_up_over_a_batch_and_leaves_units_that_are_off(tiny):
     assert int(kept["fc.weight"].any(0).sum()) == 12
     part = {"fc.bias": shared.gradient["fc.bias"]}
     assert defenses.soteria(model, secret.x, 0.25)(part) == part
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("share", [0.1, 0.4, 0.9])
+def test_soteria_counts_features_that_are_on(tiny, seeded, batch, share):
+    """Through ReLU, of those that are zero anyway none is kept or taken out."""
+    fresh = models.lenet((1, 8, 8), 4, activation=torch.nn.ReLU).double()
+    model, secret, shared, _ = honest(fresh, tiny(batch=batch).secret, seeded(0))
+    on = shared.gradient["fc.weight"].any(0)
+    assert 0 < on.sum() < len(on)
+    left = defenses.soteria(model, secret.x, share)(shared.gradient)["fc.weight"].any(0)
+    assert not (left & ~on).any()
+    assert int(left.sum()) == math.ceil(share * int(on.sum()))
+
+
+def test_soteria_refuses_images_that_leave_every_feature_at_zero():
+    model = torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2)
+    )
+    torch.nn.init.constant_(model[1].bias, -9.0)
+    with pytest.raises(ValueError, match="every feature is zero for these images"):
+        defenses.soteria(model, torch.rand(1, 1, 2, 2), 0.5)
 
 
 def test_soteria_needs_a_linear_layer():
@@ -348,3 +405,73 @@ def test_soteria_refuses_a_model_that_changes_in_its_forward_pass():
     layers = (torch.nn.BatchNorm2d(1), torch.nn.Flatten(), torch.nn.Linear(64, 4))
     with pytest.raises(ValueError, match="BatchNorm2d in train mode"):
         defenses.soteria(torch.nn.Sequential(*layers), torch.rand(1, 1, 8, 8), 0.5)
+
+
+# Rows --------------------------------------------------------------------------------------------
+
+ROUNDINGS = [
+    defenses.quantized(2),
+    defenses.quantized(4),
+    defenses.quantized(8),
+    defenses.half_precision(),
+    defenses.sign(),
+]
+CHANGES = [
+    [defenses.clip(0.05)],
+    [defenses.top_k(0.3)],
+    [defenses.prune_random(0.3)],
+    [defenses.clip(0.05), defenses.prune_random(0.3)],
+    [defenses.prune_random(0.3), defenses.clip(0.05)],
+]
+
+
+@pytest.mark.parametrize("changes", CHANGES, ids=lambda row: ", ".join(each.name for each in row))
+@pytest.mark.parametrize("rounding", ROUNDINGS, ids=lambda rounding: rounding.name)
+@pytest.mark.parametrize("seed", range(3))
+def test_imitate_finds_the_honest_gradient_right_where_it_was_rounded_first(
+    tiny, seeded, rounding, changes, seed
+):
+    _, _, shared, _ = tiny(seed, dtype=torch.float32)
+    row = [rounding, *changes]
+    sent = defenses.defend(shared, row, seeded(seed)).gradient
+    moved = defenses.imitate(row, shared.gradient, sent)
+    for name, g in sent.items():
+        away = (moved[name] - g).norm()
+        assert away <= 1e-6 * g.float().norm()
+
+
+@pytest.mark.parametrize("row", [[defenses.quantized(4), defenses.clip(0.05)]], ids=str)
+def test_imitate_does_not_take_another_gradient_for_right(tiny, row):
+    sent = defenses.defend(tiny(0).shared, row).gradient
+    moved = defenses.imitate(row, tiny(1).shared.gradient, sent)
+    assert (moved["fc.weight"] - sent["fc.weight"]).norm() > 0.1 * sent["fc.weight"].norm()
+
+
+PRUNED = {
+    "largest": lambda _: defenses.top_k(0.2),
+    "random": lambda _: defenses.prune_random(0.3),
+    "Soteria": lambda one: defenses.soteria(one.model, one.secret.x, 0.4),
+}
+
+
+@pytest.mark.parametrize("kind", PRUNED)
+@pytest.mark.parametrize("sigma", [1e-6, 1e-4, 1e-3])
+@pytest.mark.parametrize("seed", range(3))
+def test_imitate_finds_what_was_pruned_under_noise(tiny, seeded, kind, sigma, seed):
+    """The honest gradient is about as far away as the noise is long, and no other one is near."""
+    one = tiny(seed)
+    row = [PRUNED[kind](one), defenses.noise(sigma)]
+    sent = defenses.defend(one.shared, row, seeded(seed)).gradient
+    moved = defenses.imitate(row, one.shared.gradient, sent)
+    numbers = sum(g.numel() for g in sent.values())
+    away = math.hypot(*(float((moved[name] - g).norm()) for name, g in sent.items()))
+    assert away < 1.5 * sigma * math.sqrt(numbers)
+
+
+def test_imitate_leaves_pruning_alone_where_noise_was_clipped(tiny, seeded):
+    """How large the noise is left is not known then."""
+    row = [defenses.prune_random(0.3), defenses.noise(1e-3), defenses.clip(0.01)]
+    honest_one = tiny().shared.gradient
+    sent = defenses.defend(tiny().shared, row, seeded(0)).gradient
+    moved = defenses.imitate(row, honest_one, sent)
+    torch.testing.assert_close(moved, row[-1](honest_one))

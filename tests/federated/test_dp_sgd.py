@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 from torch.func import functional_call, grad, vmap
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, linear
 
 from dlgutils import Batch, Protocol, attacks, data, invert, models, share
 from dlgutils.analytic import closed_form, masks
@@ -220,6 +220,11 @@ def test_what_is_not_differentially_private_has_no_epsilon(row, reason):
         (nn.BatchNorm2d(1), r"0 is a BatchNorm2d, which mixes .*ModuleValidator\.fix"),
         (nn.Dropout(0.5), r"0 is dropout, whose masks are not drawn here"),
         (models.Dropout(0.5, (1, 8, 8)), r"0 is dropout"),
+        (
+            nn.InstanceNorm2d(1, affine=True, track_running_stats=True),
+            r"0 is InstanceNorm2d with track_running_stats: .* track_running_stats=False",
+        ),
+        (nn.InstanceNorm2d(1, track_running_stats=True), r"with track_running_stats"),
     ],
 )
 def test_dp_sgd_refuses_a_model_that_it_cannot_train(layer, reason, seeded):
@@ -228,6 +233,69 @@ def test_dp_sgd_refuses_a_model_that_it_cannot_train(layer, reason, seeded):
         dp_sgd.train(model, BATCH, seeded(0), epochs=1, batch_size=2, noise_multiplier=1.0)
     with pytest.raises(ValueError, match=reason):
         dp_sgd.private_round(model, BATCH, seeded(0), max_grad_norm=1.0, noise_multiplier=1.0)
+
+
+class ByHand(nn.Module):
+    """A linear layer whose weight is used, but which is not called; and one that is not used."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(64, 4)
+        self.other = nn.Linear(2, 2).requires_grad_(False)
+
+    def forward(self, x):
+        """Logits."""
+        return linear(x.flatten(1), self.fc.weight, self.fc.bias)
+
+
+def test_dp_sgd_refuses_layers_that_are_not_called(seeded):
+    model = ByHand().double()
+    message = r"the layer of fc\.weight, fc\.bias is not called .*self\.layer\(x\)"
+    with pytest.raises(ValueError, match=message):
+        dp_sgd.train(model, BATCH, seeded(0), epochs=1, batch_size=2, noise_multiplier=1.0)
+    with pytest.raises(ValueError, match=message):
+        dp_sgd.private_round(model, BATCH, seeded(0), max_grad_norm=1.0, noise_multiplier=1.0)
+    assert not any(layer._forward_pre_hooks for layer in model.modules())
+
+
+class Own(nn.Module):
+    """A linear layer of one's own, whose parameters belong to the model."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, 64, generator=torch.Generator().manual_seed(0)))
+
+    def forward(self, x):
+        """Logits."""
+        return linear(x.flatten(1), self.weight)
+
+
+CLIPPED = {
+    "weight of one's own": Own,
+    "instances": lambda: nn.Sequential(
+        nn.InstanceNorm2d(1, affine=True), nn.Flatten(), nn.Linear(64, 4)
+    ),
+    "in place": lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.ReLU(inplace=True)),
+}
+
+
+@pytest.mark.parametrize("make", CLIPPED.values(), ids=CLIPPED)
+def test_private_round_is_what_the_protocol_says_of_other_models(seeded, make):
+    model = make().double()
+    found = dp_sgd.private_round(model, BATCH, seeded(0), max_grad_norm=CLIP, noise_multiplier=0.0)
+    wanted = share(model, BATCH, protocol=Protocol(example_norm=CLIP))
+    torch.testing.assert_close(found.gradient, wanted.gradient)
+
+
+def test_what_opacus_does_not_take_is_refused_with_its_reasons(monkeypatch, seeded):
+    def refuse(_):
+        raise NotImplementedError("no such layer")
+
+    monkeypatch.setattr(dp_sgd.training, "GradSampleModule", refuse)
+    with pytest.raises(
+        ValueError, match=r"Opacus cannot train .*: no such layer; use other layers"
+    ):
+        dp_sgd.private_round(MODEL, BATCH, seeded(0), max_grad_norm=1.0, noise_multiplier=1.0)
 
 
 def test_the_way_out_of_batch_norm_works(seeded):

@@ -5,7 +5,7 @@ from importlib import resources
 import pytest
 import torch
 
-from dlgutils import data
+from dlgutils import data, metrics
 
 
 @pytest.mark.parametrize(
@@ -141,3 +141,26 @@ def test_table_lists_the_known_names_when_one_is_unknown():
         ValueError, match=r"no committed table is called 'papers'; there are .*dropout_run"
     ):
         data.table("papers")
+
+
+def test_pictures_of_the_defences_fit_their_table():
+    table, pictures = data.table("defenses"), data.table_pictures("defenses")
+    names = table["defense"].unique()
+    secrets = pictures.pop("secrets")
+    assert set(pictures) == set(table["stage"])
+    for found in pictures.values():
+        assert found.shape == (len(names), *secrets.shape)
+        assert 0 <= found.min() < found.max() <= 1
+
+
+def test_pictures_of_the_defences_are_those_of_the_best_attackers():
+    table, pictures = data.table("defenses"), data.table_pictures("defenses")
+    best = table[table["best"] & (table["stage"] == "trained")].set_index("defense")
+    assert best["attacker"]["none"] == "closed form"
+    where = list(best.index).index("none")
+    assert metrics.mse(pictures["trained"][where], pictures["secrets"]).max() < 1e-3
+
+
+def test_a_table_without_pictures_is_refused():
+    with pytest.raises(ValueError, match=r"no table with pictures is called 'batches'; .*defenses"):
+        data.table_pictures("batches")

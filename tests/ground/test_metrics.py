@@ -205,6 +205,14 @@ def test_success_rate_counts_only_bools(success):
         metrics.success_rate(success)
 
 
+def test_order_says_which_image_is_which(seeded):
+    truth = torch.rand(5, 3, 8, 8, generator=seeded(0))
+    shuffle = torch.randperm(5, generator=seeded(1))
+    order = metrics.order(truth[shuffle], truth)
+    assert order.dtype == torch.int64
+    assert shuffle[order].tolist() == [0, 1, 2, 3, 4]
+
+
 @given(st.permutations(range(5)))
 def test_align_undoes_any_order(order):
     truth = torch.rand(5, 1, 4, 4, generator=torch.Generator().manual_seed(0))

@@ -48,6 +48,23 @@ def test_picture_of_any_shape_is_a_square_in_the_unit_range(saved, width, height
     assert x.max() <= 1
 
 
+def test_picture_of_two_sizes_has_this_height_and_width(saved):
+    x = data.picture(saved(halves(90, 40)), size=(12, 20))
+    assert x.shape == (1, 3, 12, 20)
+    assert x[0, :, 6, 0].equal(RED)
+
+
+@pytest.mark.parametrize("name", ["large.jpg", "large.png"])
+def test_picture_of_a_hundred_million_pixels_is_reduced_or_refused(saved, name, tmp_path):
+    """Their files are small; unpacked they would have 300 megabytes."""
+    path = saved(Image.new("L", (10_000, 10_000), 255), name)
+    if name.endswith("jpg"):
+        assert data.picture(path).min() > 0.98
+    else:
+        with pytest.raises(ValueError, match="10000 × 10000 pixels are too many to unpack"):
+            data.picture(path)
+
+
 def test_picture_keeps_the_central_square(saved):
     x = data.picture(saved(halves(96, 32)))
     assert x[0, :, 16, 4].equal(RED)

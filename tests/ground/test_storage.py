@@ -197,3 +197,58 @@ def test_load_names_the_version_that_reads_another_format(tmp_path):
         match=r"a result of format 2, this dlgutils reads format 1; install dlgutils 9\.0",
     ):
         storage.load(path)
+
+
+STATE = {"fc.weight": torch.arange(6.0).view(2, 3), "fc.bias": torch.zeros(2)}
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "weights.pt", "checkpoint.pt"])
+def test_read_weights_reads_what_people_save(tmp_path, name):
+    from safetensors.torch import save_file
+
+    path = tmp_path / name
+    if path.suffix == ".safetensors":
+        save_file(STATE, path)
+    else:
+        checkpoint = {"epoch": 3, "state_dict": STATE}
+        torch.save(checkpoint if name == "checkpoint.pt" else STATE, path)
+    read = storage.read_weights(path)
+    assert read.keys() == STATE.keys()
+    assert all(read[key].equal(tensor) for key, tensor in STATE.items())
+
+
+class Evil:
+    """Its pickle writes a file when it is loaded."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def test_read_weights_runs_nothing_of_a_pickle(tmp_path):
+    torch.save({"fc.weight": Evil(tmp_path / "executed")}, tmp_path / "weights.pt")
+    with pytest.raises(ValueError, match="not loaded: a pickle can run code"):
+        storage.read_weights(tmp_path / "weights.pt")
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "weights.pt"])
+@pytest.mark.parametrize("content", [b"", b"not tensors at all"], ids=["empty", "text"])
+def test_read_weights_refuses_a_file_of_something_else(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match="is damaged, or"):
+        storage.read_weights(tmp_path / name)
+
+
+@pytest.mark.parametrize("found", [{"epoch": 3}, [STATE["fc.bias"]], {"a": STATE, "b": STATE}])
+def test_read_weights_refuses_what_is_no_state_dict(tmp_path, found):
+    torch.save(found, tmp_path / "weights.pt")
+    with pytest.raises(ValueError, match="holds no state dict"):
+        storage.read_weights(tmp_path / "weights.pt")
+
+
+def test_read_weights_names_a_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*nothing\.pt with weights"):
+        storage.read_weights(tmp_path / "nothing.pt")

@@ -25,6 +25,19 @@ files = [path.relative_to(package.parent) for path in package.rglob("*") if path
 print(package, *files, sep="\\n")
 """
 
+NETWORKS = """
+from torch import nn
+
+def make_model():
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 4))
+"""
+DRAW = """
+import numpy as np
+from PIL import Image
+drawn = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+Image.fromarray(drawn).save("project/2.png")
+"""
+
 
 def bootstrap(notebook: Path) -> str:
     """The source of a notebook's first code cell."""
@@ -52,10 +65,25 @@ def test_bootstrap_installs_the_whole_library(elsewhere, library_files, tmp_path
 
 
 @pytest.mark.slow
-def test_wheel_holds_the_whole_library(elsewhere, repository, library_files, tmp_path):
+def test_wheel_holds_the_whole_library_and_audits(elsewhere, repository, library_files, tmp_path):
     wheels = tmp_path / "wheels"
     elsewhere("-m", "pip", "wheel", "-q", "--no-deps", "-w", str(wheels), str(repository))
     (wheel,) = wheels.glob("dlgutils-*.whl")
     repository.rename(tmp_path / "gone")
     elsewhere("-m", "pip", "install", "-q", "--no-deps", str(wheel))
     assert_whole(elsewhere("-c", USE_IT), tmp_path / "venv", library_files)
+    assert_audits(elsewhere, tmp_path)
+
+
+def assert_audits(elsewhere, folder):
+    """The command finds a module of its folder, and writes a page that shows the picture."""
+    (folder / "project").mkdir()
+    (folder / "networks_of_a_test.py").write_text(NETWORKS)
+    elsewhere("-c", DRAW)
+    words = ["networks_of_a_test:make_model", "--images", "project", "--labels", "names"]
+    options = ["--size", "8x8", "--budget", "3", "--fail-on", "never"]
+    files = ["--html", "audit.html", "--json", "audit.json"]
+    printed = elsewhere("-m", "dlgutils", "audit", *words, *options, *files)
+    assert printed.startswith("The image is recognisable; its label is read")
+    assert "<h1>The image is recognisable" in (folder / "audit.html").read_text()
+    assert json.loads((folder / "audit.json").read_text())["leaks"] == ["recognisable", "labels"]

@@ -38,6 +38,20 @@ def test_compile_refuses_a_softmax_over_another_dimension():
         javascript.compile({"f": (lambda t: {"y": t["x"].softmax(0)}, {"x": torch.ones(3, 4)})})
 
 
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda a: a.topk(2).values, "topk is translated for the largest of one dimension, got 2"),
+        (lambda a: a.flatten().topk(2, largest=False).values, "topk is translated .* False"),
+        (lambda a: a.flatten().topk(2).indices.float(), "of aten.topk.default only the values"),
+        (lambda a: a.amax(0), "amax is translated over all dimensions only"),
+    ],
+)
+def test_compile_refuses_what_it_has_not_of_the_largest(function, message):
+    with pytest.raises(NotImplementedError, match=message):
+        javascript.compile({"f": (lambda t: {"y": function(t["a"])}, {"a": torch.ones(3, 4)})})
+
+
 def test_compile_writes_an_operation_on_the_same_numbers_once():
     source = javascript.compile(
         {"double": (lambda t: {"y": t["x"].exp() + t["x"].exp()}, {"x": torch.ones(3)})}

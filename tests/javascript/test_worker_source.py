@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from dlgutils import attacks, data, federated, javascript, models
-from dlgutils.javascript import worker
+from dlgutils.federated import defenses
+from dlgutils.javascript import page_defenses, worker
 from dlgutils.matching import starts
 from dlgutils.matching.layer_inputs import linear_inputs
 from dlgutils.matching.optimizers import adam, lbfgs
@@ -44,6 +45,44 @@ def test_worker_source_has_the_functions_of_every_network():
         for activation in ("sigmoid", "relu"):
             for batch in (1, 2, 4):
                 assert f"\n{kind}_{activation}_{batch}() {{" in source
+
+
+def test_worker_source_has_the_functions_of_every_defense():
+    source = javascript.worker_source()
+    described = network(source)["defenses"]
+    assert list(described) == list(page_defenses.DEFENSES)
+    for name, defense in page_defenses.DEFENSES.items():
+        assert described[name]["sigma"] == defense.sigma
+        assert (described[name]["sent"] is None) == (defense.sigma > 0)
+        for function in (described[name]["sent"], f"objective0_{described[name]['distance']}"):
+            assert function is None or f"\n{function}() {{" in source
+
+
+def test_compile_attacks_refuses_a_prior_where_the_attacker_may_know_a_defense():
+    mine = replace(attacks.idlg, name="mine", prior=lambda guess: guess.x.mean())
+    clipped = {"clipped": defenses.clip(1.0)}
+    with pytest.raises(
+        NotImplementedError, match=r"mine has a prior.* compile it without defences"
+    ):
+        worker.compile_attacks([mine], ["sigmoid"], [1], clipped)
+
+
+@pytest.mark.parametrize("name", page_defenses.DEFENSES)
+def test_knowing_repeats_the_defense_so_that_the_truth_is_right(seeded, name):
+    """Without noise, the loss of the client's own picture is zero."""
+    model = models.init_default(models.lenet(), seeded(0))
+    photo = data.photos("cat")
+    clean = federated.share(model, photo).gradient
+    defense = page_defenses.DEFENSES[name]
+    shared = replace(federated.share(model, photo), gradient=defense(clean, seeded(1)))
+    shared = page_defenses.seen(shared, defense, known=True)
+    attack = page_defenses.knowing(attacks.idlg, shared)
+    loss = attack.distance(defenses.imitate([defense], clean, shared.gradient), shared.gradient)
+    count = sum(g.numel() for g in clean.values())
+    if defense.sigma:
+        assert loss == pytest.approx(count / 2, rel=0.05)
+    else:
+        assert loss == pytest.approx(0, abs=1e-10)
 
 
 def test_worker_source_passes_the_optimisers_with_their_settings():

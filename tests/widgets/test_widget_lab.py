@@ -11,8 +11,10 @@ from torch import nn
 from torch.func import functional_call
 
 from dlgutils import data, invert, javascript, models, widgets
-from dlgutils.federated import honest
-from dlgutils.javascript import page_functions
+from dlgutils.federated import defenses, honest
+from dlgutils.javascript import page_defenses, page_functions
+from dlgutils.matching import weighing_noise
+from dlgutils.protocol import Protocol
 from dlgutils.types import Guess
 from dlgutils.widgets.trained import trained_networks
 
@@ -35,7 +37,7 @@ def lab(monkeypatch):
     lab.wait(30)
 
 
-def run(shared, attack, *, rate=0.0, activation="sigmoid", steps=5, labels=None, mask=None):
+def run(shared, attack, *, labels=None, mask=None, **settings):
     """What the page sends when its reader presses Run with a kernel: a message and its buffers."""
     arrays = {f"weights.{name}": t for name, t in shared.weights.items()}
     arrays |= {f"gradient.{name}": t for name, t in shared.gradient.items()}
@@ -44,10 +46,13 @@ def run(shared, attack, *, rate=0.0, activation="sigmoid", steps=5, labels=None,
         "run": 7,
         "attack": attack,
         "batch": shared.x_shape[0],
-        "activation": activation,
-        "rate": rate,
-        "steps": steps,
+        "activation": "sigmoid",
+        "rate": 0.0,
+        "defense": "none",
+        "knows": False,
+        "steps": 5,
         "seed": 0,
+        **settings,
         "names": list(arrays),
         "labels": labels,
     }
@@ -73,6 +78,8 @@ def test_lab_offers_every_photograph_and_attack(lab):
     assert (lab.photo, lab.label) == ("cat", "cat")
     assert (lab.weights, lab.rate, lab.engine) == ("default", 0.0, "page")
     assert (lab.batch, lab.activation) == (1, "sigmoid")
+    assert lab.defenses == ["none", *page_defenses.DEFENSES]
+    assert (lab.defense, lab.knows) == ("none", False)
 
 
 def test_lab_carries_trained_networks_that_know_fruits_they_have_not_seen(lab):
@@ -91,6 +98,8 @@ def test_lab_opens_with_what_is_chosen():
     lab = widgets.lab("coffee", rate=0.5, attack="iDLG, mask read", weights="wide")
     assert (lab.photo, lab.label, lab.rate) == ("coffee", "coffee", 0.5)
     assert (lab.attack, lab.weights, lab.steps) == ("iDLG, mask read", "wide", 300)
+    defended = widgets.lab(defense="signs only", knows=True)
+    assert (defended.defense, defended.knows) == ("signs only", True)
 
 
 def test_lab_reports_a_class_that_the_network_knows():
@@ -109,6 +118,8 @@ def test_lab_reports_a_class_that_the_network_knows():
         ({"batch": 3}, "no batch 3; choose one of 1, 2, 4"),
         ({"activation": "tanh"}, "no activation 'tanh'; choose one of sigmoid, relu"),
         ({"rate": 0.25}, "no rate 0.25; choose one of 0.0, 0.1, "),
+        ({"defense": "prayer"}, "no defense 'prayer'; choose one of none, clipped to length 1"),
+        ({"knows": "yes"}, "knows is True or False, got 'yes'"),
         ({"steps": 0}, "from 1 to 5000 steps, got 0; du.invert takes more"),
     ],
     ids=str,
@@ -144,6 +155,28 @@ def test_lab_runs_a_batch_in_the_kernel_with_a_smooth_copy_of_relu(lab, seeded):
     by_hand = invert(models.smooth_relu(model), shared, told, seeded(0), steps=5)
     torch.testing.assert_close(lab.result.loss, by_hand.loss)
     assert lab.result.x.shape == (1, 2, 3, 32, 32)
+
+
+DEFENDED = ["largest 10 % kept", "noise, σ = 10⁻⁴"]
+
+
+@pytest.mark.parametrize("name", DEFENDED)
+@pytest.mark.parametrize("knows", [False, True])
+def test_lab_runs_in_the_kernel_an_attacker_who_knows_the_defense_or_not(
+    lab, shared, seeded, name, knows
+):
+    defense = page_defenses.DEFENSES[name]
+    sent = replace(shared, gradient=defense(shared.gradient, seeded(4)))
+    message = run(sent, "iDLG", labels=[1], defense=name, knows=knows)
+    lab._handle_custom_msg(*message)
+    lab.wait(60)
+    told = replace(RECIPES["iDLG"], infer=lambda *_: Guess(y=torch.tensor([1])))
+    protocol = Protocol(defenses=(defense if knows else defenses.unknown(),))
+    if knows and defense.sigma:
+        told = weighing_noise(told, defense.sigma)
+    model = models.lenet()
+    by_hand = invert(model, replace(sent, protocol=protocol), told, seeded(0), steps=5)
+    torch.testing.assert_close(lab.result.loss, by_hand.loss)
 
 
 def test_lab_ends_a_run_early_at_stop(lab, shared):

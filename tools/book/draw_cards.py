@@ -8,6 +8,7 @@ too small to read on a card.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,9 @@ import dlgutils as du
 from dlgutils import attacks, data, models, plots
 from dlgutils.analytic import closed_form
 from dlgutils.coordinates import whitened
-from dlgutils.federated import Round, honest
+from dlgutils.federated import Round, defenses, honest
+from dlgutils.federated.defenses import Defense
+from dlgutils.matching import weighing_noise
 from dlgutils.widgets.trained import trained_networks
 
 FOLDER = Path(__file__).resolve().parents[2] / "_build" / "cards"
@@ -188,6 +191,22 @@ def real_rounds(figure: Figure) -> None:
     side_by_side(figure, [secret.x[0], masked.clamp(0, 1), found[0, 0]])
 
 
+def what_protects(figure: Figure) -> None:
+    """Three pictures: coloured noise, a blurred photograph of a cat, and plain grey."""
+    model, secret, *_ = make_round(data.photos("cat"))
+
+    def found(defense: Defense, attack: du.Attack, knows: bool = True) -> Tensor:
+        sent = du.share(model, secret, Generator().manual_seed(4), defenses=[defense])
+        if not knows:
+            sent = replace(sent, protocol=du.Protocol(defenses=(defenses.unknown(),)))
+        return du.invert(model, sent, attack, steps=150).x[0, 0]
+
+    tenth, noise = defenses.top_k(0.1), defenses.noise(1e-2)
+    weighed = weighing_noise(attacks.idlg, noise.sigma)
+    naive = found(tenth, attacks.idlg, knows=False)
+    side_by_side(figure, [naive, found(tenth, attacks.idlg), found(noise, weighed)])
+
+
 def house() -> Tensor:
     """A drawing of a house, (3, 32, 32)."""
     drawing = Image.new("RGB", (32, 32), PALE)
@@ -220,6 +239,7 @@ PICTURES = {
     "08_a_batch_comes_apart": a_batch_comes_apart,
     "09_a_trained_network": a_trained_network,
     "10_real_rounds": real_rounds,
+    "11_what_protects": what_protects,
     "lab": lab,
 }
 

@@ -10,10 +10,11 @@ of DP-SGD, example by example, are in `federated.dp_sgd`.
 
 from dlgutils.federated.defenses.additive import laplace, noise
 from dlgutils.federated.defenses.clipping import clip
+from dlgutils.federated.defenses.imitation import imitate
 from dlgutils.federated.defenses.pruning import prune_random, top_k
 from dlgutils.federated.defenses.representation import soteria
 from dlgutils.federated.defenses.rounding import half_precision, quantized, sign
-from dlgutils.federated.defenses.rounds import defend, imitate, unknown
+from dlgutils.federated.defenses.rounds import defend, unknown
 from dlgutils.protocol import Defense, Effect
 
 __all__ = [

@@ -9,9 +9,14 @@ from torch import Generator
 from dlgutils.protocol import Defense
 
 
+def is_real(number: object) -> bool:
+    """Whether it is a real number, which True and False are not."""
+    return isinstance(number, Real) and not isinstance(number, bool)
+
+
 def check_share(what: str, share: float) -> None:
     """Raises ValueError unless `share` is a share of numbers that are kept: above 0, at most 1."""
-    if not (isinstance(share, Real) and 0 < share <= 1):
+    if not (is_real(share) and 0 < share <= 1):
         raise ValueError(
             f"{what} keeps a share of the numbers, above 0 and at most 1, got {share!r}; a client "
             "that keeps nothing sends nothing"
@@ -20,7 +25,7 @@ def check_share(what: str, share: float) -> None:
 
 def check_size(what: str, size: float) -> None:
     """Raises ValueError unless `size` is a finite number from zero on."""
-    if not (isinstance(size, Real) and 0 <= size < math.inf):
+    if not (is_real(size) and 0 <= size < math.inf):
         raise ValueError(f"{what} has a standard deviation, got {size!r}; 0 adds none")
 
 

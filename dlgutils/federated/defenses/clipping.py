@@ -1,11 +1,11 @@
 """A bound on the length of an update."""
 
 import math
-from numbers import Real
 
 import torch
 from torch import Generator, Tensor
 
+from dlgutils.federated.defenses.checks import is_real
 from dlgutils.federated.defenses.remembered import remembered
 from dlgutils.protocol import Defense, Effect
 from dlgutils.types import Tensors
@@ -24,7 +24,7 @@ def clip(max_norm: float) -> Defense:
 
     Raises ValueError unless max_norm is a positive number.
     """
-    if not (isinstance(max_norm, Real) and 0 < max_norm < math.inf):
+    if not (is_real(max_norm) and 0 < max_norm < math.inf):
         raise ValueError(
             f"an update is clipped to a length above zero, got {max_norm!r}; pass such as clip(1.0)"
         )

@@ -26,7 +26,7 @@ def top_k(share: float) -> Defense:
     for each tensor is what deep gradient compression has (Lin et al. 2018, arXiv:1712.01887), and
     with it the defence of Zhu, Liu & Han 2019, arXiv:1906.08935, who prune above 20 %. Numbers of
     equal size are kept or pruned together. If noise came after it, the largest numbers of what was
-    sent are taken for those that were kept.
+    sent are taken for those that were kept, unless they may be noise alone.
 
     Raises ValueError unless share is above 0 and at most 1.
     """
@@ -50,7 +50,8 @@ def prune_random(share: float) -> Defense:
     """The defence that keeps each number with the probability `share`, and makes others zero.
 
     Drawn on the CPU, in the order of the names. If everything would be zero, one number of each
-    tensor is kept. The attacker sees which are zero, unless noise came after it.
+    tensor is kept. The attacker sees which are zero, or, if noise came after it, which may be noise
+    alone.
 
     Raises ValueError unless share is above 0 and at most 1.
     """

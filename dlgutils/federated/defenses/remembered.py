@@ -1,7 +1,7 @@
 """Defences of the same numbers are the same defence, in this process and in another."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import cache, partial, wraps
 
 from dlgutils.protocol import Defense
@@ -22,6 +22,14 @@ def remembered(make: Callable[..., Defense]) -> Callable[..., Defense]:
 
     @wraps(make)
     def factory(*args: float, **kwargs: float) -> Defense:
-        return once(*signature.bind(*args, **kwargs).args)
+        numbers = signature.bind(*args, **kwargs).args
+        if not all(map(_is_number, numbers)):
+            return make(*numbers)  # which refuses them
+        return once(*numbers)
 
     return factory
+
+
+def _is_number(number: object) -> bool:
+    """Whether it may be looked up among numbers; True would be found as 1."""
+    return isinstance(number, Hashable) and not isinstance(number, bool)

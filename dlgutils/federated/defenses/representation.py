@@ -25,19 +25,19 @@ def soteria(model: nn.Module, x: Tensor, share: float) -> Defense:
     What entered the classifier, r, gives the image away; those features are zero in the gradient of
     its weight for which `|r| / ‖∂r/∂x‖` is largest. No other tensor changes. Source: Sun et al.
     2021, arXiv:2012.06043. The attacker sees which columns are zero, and leaves them out
-    (Balunović et al. 2022, arXiv:2111.04706, say how little is left of the defence then), unless
-    noise came after it.
+    (Balunović et al. 2022, arXiv:2111.04706, say how little is left of the defence then). If noise
+    came after it, those columns are left out that may be noise alone.
 
     Args:
         model: the client's network, that ends with a linear layer. Dropout is taken as off.
         x: the client's images, (batch, channels, height, width). Of a batch, `‖∂r/∂x‖ / |r|` is
-            added up.
-        share: of the features that is kept, above 0 and at most 1; the paper prunes 1 to 80 %.
-
-    A feature that is zero for these images, as a ReLU's may be, is among those kept.
+            added up over the images for which the feature is not zero.
+        share: of the features that is kept, above 0 and at most 1; the paper prunes 1 to 80 %. A
+            feature that is zero for all images, as a ReLU's may be, has a column of zeros anyway,
+            and does not count.
 
     Raises ValueError for a share out of range, for models and images that `share` does not take,
-    and if no linear layer is called.
+    if no linear layer is called, and if all features are zero.
     """
     check_share("soteria", share)
     model = models.unwrapped(model)
@@ -59,7 +59,7 @@ def soteria(model: nn.Module, x: Tensor, share: float) -> Defense:
         return linear[-1].input.flatten()
 
     sensitivity = sum(_sensitivity(features, image) for image in x.detach())
-    kept = largest(sensitivity, share)
+    kept = _most_sensitive(sensitivity, share)
     classifier = seen[-1]
 
     def apply(gradient: Tensors, _: Generator | None) -> Tensors:
@@ -77,7 +77,20 @@ def soteria(model: nn.Module, x: Tensor, share: float) -> Defense:
 
 
 def _sensitivity(features: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
-    """‖∂r/∂x‖ / |r| of each feature of one image, (n,); inf where r is zero anyway."""
+    """‖∂r/∂x‖ / |r| of each feature of one image, (n,); 0 where r is zero anyway."""
     slope = jacrev(features)(image).flatten(1).norm(dim=1)
     size = features(image).abs()
-    return torch.where(size > 0, slope / size, torch.inf)
+    return torch.where(size > 0, slope / size, 0)
+
+
+def _most_sensitive(sensitivity: Tensor, share: float) -> Tensor:
+    """Which features are the most sensitive `share` of those that are on, (n,), bool."""
+    on = sensitivity != 0
+    if not on.any():
+        raise ValueError(
+            "every feature is zero for these images, so their gradient has nothing for soteria to "
+            "take out; train the network first, or use another one"
+        )
+    kept = torch.zeros_like(on)
+    kept[on] = largest(sensitivity[on], share)
+    return kept

@@ -1,4 +1,4 @@
-"""Defences in a row: as a client applies them, and as its attacker repeats them."""
+"""Defences in a row, as a client applies them."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -34,28 +34,16 @@ def defend(
 
     shared: a round, perhaps defended already. defenses: such as `[noise(1e-3)]`; the protocol tells
     of them. generator: on the CPU; all defences that draw draw from it. Raises ValueError for what
-    is no row of defences.
+    is no round, or no row of defences.
     """
     defenses = require_row(defenses)
+    if not isinstance(shared, Shared):
+        raise ValueError(
+            f"defences change one round, a Shared, got a {type(shared).__name__}; of several, "
+            "defend each by itself"
+        )
     gradient = shared.gradient
     for defense in defenses:
         gradient = defense(gradient, generator)
     protocol = replace(shared.protocol, defenses=(*shared.protocol.defenses, *defenses))
     return replace(shared, gradient=gradient, protocol=protocol)
-
-
-def imitate(defenses: Iterable[Defense], made: Tensors, sent: Tensors) -> Tensors:
-    """What was made of a guess as the nearest gradient that would have been sent as `sent`.
-
-    It is `sent` if the guess may be right, for defences that add nothing; differentiable in `made`.
-    Rounding comes last for that: where a clip or pruning follows it, what was sent no longer says
-    how wide the intervals were, and the right guess is a little away from it.
-
-    Args:
-        defenses: of the round, in their order.
-        made: the gradient of a guess, with the names of `sent`.
-        sent: what the server saw.
-    """
-    for defense in defenses:
-        made = defense.imitate(made, sent)
-    return made

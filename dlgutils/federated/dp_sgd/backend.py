@@ -21,9 +21,23 @@ __all__ += ["get_noise_multiplier", "quiet"]
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the warnings that Opacus and its hooks give to everyone."""
-    with warnings.catch_warnings():
+    """Without the warnings that Opacus and its hooks give to everyone.
+
+    Raises ValueError for a model that Opacus does not take, with its reasons.
+    """
+    with warnings.catch_warnings(), _in_words():
         warnings.filterwarnings("ignore", message="Full backward hook is firing")
         warnings.filterwarnings("ignore", message="Secure RNG turned off")
         warnings.filterwarnings("ignore", message="Optimal order is the")
         yield
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    try:
+        yield
+    except NotImplementedError as error:
+        raise ValueError(
+            f"Opacus cannot train this model example by example: {error}; use other layers, such "
+            "as opacus.validators.ModuleValidator.fix(model) puts there"
+        ) from error

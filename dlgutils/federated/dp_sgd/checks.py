@@ -7,6 +7,7 @@ from numbers import Real
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from dlgutils import models
 from dlgutils.federated.defenses import noise
@@ -46,11 +47,47 @@ def check_private(model: nn.Module) -> None:
                 "batch, so that none has a gradient of its own to be clipped; use GroupNorm "
                 "instead: opacus.validators.ModuleValidator.fix(model)"
             )
+        if isinstance(layer, _InstanceNorm) and layer.track_running_stats:
+            raise ValueError(
+                f"{name or 'the model'} is {type(layer).__name__} with track_running_stats: it "
+                "keeps means of the images, which no clip bounds and no noise covers; make it "
+                "with track_running_stats=False, or use GroupNorm"
+            )
         if isinstance(layer, nn.modules.dropout._DropoutNd) and layer.p > 0:
             raise ValueError(_of_dropout(name))
     active = list(models.active_dropouts(model))
     if active:
         raise ValueError(_of_dropout(active[0].removesuffix(".mask")))
+
+
+@torch.no_grad()
+def check_called(model: nn.Module, x: Tensor) -> None:
+    """Raises ValueError for trained parameters of layers that a forward pass does not call.
+
+    Opacus makes the gradients of single examples where a layer is called, and nowhere else.
+
+    x: one image, (1, channels, height, width).
+    """
+    called: set[nn.Module] = set()
+    hooks = []
+    for layer in model.modules():
+        hooks.append(layer.register_forward_pre_hook(lambda own, _: called.add(own)))
+    try:
+        model(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    silent = []
+    for name, parameter in model.named_parameters():
+        owner = model.get_submodule(name.rpartition(".")[0])
+        if parameter.requires_grad and owner not in called:
+            silent.append(name)
+    if silent:
+        raise ValueError(
+            f"the layer of {', '.join(silent)} is not called in the forward pass, and without that "
+            "the gradients of single examples are not known there: write self.layer(x) instead of "
+            "F.linear(x, self.layer.weight), and requires_grad_(False) for what is not used"
+        )
 
 
 @torch.no_grad()

@@ -17,7 +17,13 @@ from dlgutils.federated import defenses
 from dlgutils.federated.checks import check_batch, check_model
 from dlgutils.federated.defenses.checks import require_generator
 from dlgutils.federated.dp_sgd.backend import DPOptimizer, GradSampleModule, PrivacyEngine, quiet
-from dlgutils.federated.dp_sgd.checks import check_alone, check_delta, check_numbers, check_private
+from dlgutils.federated.dp_sgd.checks import (
+    check_alone,
+    check_called,
+    check_delta,
+    check_numbers,
+    check_private,
+)
 from dlgutils.federated.inputs import check_arrays
 from dlgutils.federated.local_training import trained_names
 from dlgutils.protocol import Protocol
@@ -152,12 +158,17 @@ def _trainable(model: nn.Module, batch: Batch) -> nn.Module:
     check_model(model)
     check_batch(model, batch)
     check_alone(model, batch.x[:1])
+    check_called(model, batch.x[:1])
     if not trained_names(model):
         raise ValueError(
             "no parameter of this model is trained: requires_grad is False everywhere, so there is "
             "no gradient to clip; call requires_grad_(True) on what the client trains"
         )
-    return copy.deepcopy(model).train()
+    model = copy.deepcopy(model).train()
+    for layer in model.modules():
+        if getattr(layer, "inplace", False):
+            layer.inplace = False  # what hooks have seen may not be changed in place
+    return model
 
 
 def _on_device(generator: Generator, like: Tensor) -> Generator:

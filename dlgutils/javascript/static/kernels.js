@@ -85,3 +85,15 @@ export function softmax(o, a, rows, n) {
   logSoftmax(o, a, rows, n);
   for (let c = 0; c < rows * n; c++) o[c] = Math.exp(o[c]);
 }
+
+// As torch rounds: what lies half-way goes to the even neighbour.
+export function roundHalfToEven(a) {
+  const rounded = Math.round(a);
+  return rounded - a === 0.5 && rounded % 2 !== 0 ? rounded - 1 : rounded;
+}
+
+// The largest entries of a in descending order, as many as o has; NaN counts as the largest.
+export function largest(o, a) {
+  const sorted = a.slice().sort();
+  for (let k = 0; k < o.length; k++) o[k] = sorted[sorted.length - 1 - k];
+}

@@ -18,29 +18,39 @@ function weightsOf({ weights, trained }, random) {
   return found;
 }
 
-// The gradient of a client's images, each under a mask of its own, with noise on every number. The
-// masks are the client's secret; `shared` is what the server gets.
-export function share({ images, labels, activation, rate, noise, seed, ...client }) {
+// What leaves the client instead of its gradient: the defence first, then noise on every number.
+function defended(gradient, { sent, sigma }, random) {
+  const left = sent ? generated[sent]()(gradient) : gradient;
+  const noisy = (g) => (sigma ? g + sigma * drawNormal(random) : g);
+  return Object.fromEntries(
+    Object.entries(left).map(([name, numbers]) => [name, numbers.map(noisy)]),
+  );
+}
+
+// The gradient of a client's images, each under a mask of its own, after its defence. The masks are
+// the client's secret; `shared` is what the server gets.
+export function share({ images, labels, activation, rate, defense, seed, ...client }) {
   const random = generator(seed);
-  const shared = weightsOf(client, random);
+  const weights = weightsOf(client, random);
   const mask = drawMask(random, labels.length * network.features, rate);
   const y = Float32Array.from(labels.flatMap((label) => oneHot(label, network.classes)));
   const ofClient = generated[`share_${activation}_${labels.length}`]();
-  const gradient = ofClient({ ...shared, x: images, y, mask });
-  for (const [name, numbers] of Object.entries(gradient)) {
-    const noisy = numbers.map((g) => (noise ? g + noise * drawNormal(random) : g));
-    shared[`gradient.${name}`] = noisy;
+  const gradient = {};
+  for (const [name, numbers] of Object.entries(ofClient({ ...weights, x: images, y, mask }))) {
+    gradient[`gradient.${name}`] = numbers;
   }
+  const shared = { ...weights, ...defended(gradient, network.defenses[defense] ?? {}, random) };
   return { shared, mask };
 }
 
 // What the attacker reads off the gradient of a batch: null for what this attack does not read.
-export function read({ readsLabel, readsMask }, shared, batch, rate, noise) {
+// `sigma` is the noise that the attacker knows of.
+export function read({ readsLabel, readsMask }, shared, batch, rate, sigma) {
   const labels = readsLabel ? readLabels(shared["gradient.fc.bias"], batch) : null;
   if (!readsMask || rate === 0) return { labels, maskRead: null };
   const weightGradient = shared["gradient.fc.weight"];
   const kept = 1 / (1 - rate ** batch); // the mean of what is not dropped in every image
-  const one = readMask(weightGradient, network.classes, kept, noise);
+  const one = readMask(weightGradient, network.classes, kept, sigma);
   const maskRead = new Float32Array(batch * one.length);
   for (let place = 0; place < maskRead.length; place += one.length) maskRead.set(one, place);
   return { labels, maskRead };

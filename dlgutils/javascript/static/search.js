@@ -32,10 +32,49 @@ function startOf({ unknowns }, batch, random) {
   return { ...parts, x: onEach("unknowns", grey, unknowns.x) };
 }
 
-// The matching loss as a function of the flat unknowns z: `evaluate` returns its value and slope,
+// The matching loss of a guess: its value, and its slopes in the parts of the guess.
+function matchingLoss({ objective }, kind) {
+  const lossAndSlopes = generated[`${objective}_${kind}`]();
+  return (guess) => {
+    const { value, ...slopes } = lossAndSlopes(guess);
+    return { value: value[0], slopes };
+  };
+}
+
+// The same for an attacker who knows the defence: what was made of the guess is compared with what
+// was sent, and the slopes follow from the pull on what was made. Noise is weighed against a prior.
+function knowingLoss({ objective, unknowns }, kind, { distance, sigma }) {
+  const made = generated[`made_${kind}`]();
+  const compare = generated[`${objective}_${distance}`]();
+  const pulled = generated[`slopes_${kind}`]();
+  const prior = sigma ? priorOfEach(unknowns.x) : null;
+  return (guess) => {
+    const { value, ...pull } = compare({ ...guess, ...made(guess) });
+    const slopes = pulled({ ...guess, ...pull });
+    return { value: value[0] + (prior?.(guess.x, slopes["slope.x"]) ?? 0), slopes };
+  };
+}
+
+// The prior of pictures of n numbers each; its slope is added to `slope`.
+function priorOfEach(n) {
+  const prior = generated.prior();
+  return (x, slope) => {
+    let sum = 0;
+    for (let from = 0; from < x.length; from += n) {
+      const ofOne = prior({ x: x.subarray(from, from + n) });
+      sum += ofOne.value[0];
+      for (let k = 0; k < n; k++) slope[from + k] += ofOne["slope.x"][k];
+    }
+    return sum;
+  };
+}
+
+// What is minimised as a function of the flat unknowns z: `evaluate` returns its value and slope,
 // `parts` the tensors that z consists of, and `picture` the images.
-function matchingProblem({ objective, unknowns }, activation, batch) {
-  const lossAndSlopes = generated[`${objective}_${activation}_${batch}`]();
+function matchingProblem(attack, { activation, batch, known }) {
+  const { unknowns } = attack;
+  const kind = `${activation}_${batch}`;
+  const lossAndSlopes = known ? knowingLoss(attack, kind, known) : matchingLoss(attack, kind);
   const places = [];
   let length = 0;
   for (const [name, n] of Object.entries(unknowns)) {
@@ -47,10 +86,10 @@ function matchingProblem({ objective, unknowns }, activation, batch) {
       places.map(([name, from, to]) => [name, Float32Array.from(z.subarray(from, to))]),
     );
   const evaluate = (z, given) => {
-    const answer = lossAndSlopes({ ...given, ...parts(z) });
+    const { value, slopes } = lossAndSlopes({ ...given, ...parts(z) });
     const slope = new Float64Array(length);
-    for (const [name, from] of places) slope.set(answer[`slope.${name}`], from);
-    return { value: answer.value[0], slope };
+    for (const [name, from] of places) slope.set(slopes[`slope.${name}`], from);
+    return { value, slope };
   };
   const picture = (z) => onEach("picture", parts(z).x, unknowns.x);
   return { parts, evaluate, picture };
@@ -58,25 +97,27 @@ function matchingProblem({ objective, unknowns }, activation, batch) {
 
 // The search for a batch. `given` is what the server sees and what was read off it. `draw` returns
 // what is drawn anew before each evaluation. `report` is called after each one, with the best loss
-// so far and a function that makes the pictures.
-export function invert(attack, { activation, batch, steps, random }, given, draw, report) {
-  const { parts, evaluate, picture } = matchingProblem(attack, activation, batch);
+// so far and a function that makes the pictures. `known` describes the defence that the attacker
+// knows of, or is null.
+export function invert(attack, search, given, draw, report) {
+  const { batch, steps, random } = search;
+  const { parts, evaluate, picture } = matchingProblem(attack, search);
   const { name, settings } = attack.optimizer;
   const start = Object.values(startOf(attack, batch, random)).flatMap((part) => Array.from(part));
-  const search = optimizers[name](Float64Array.from(start), settings);
-  let best = search.current;
+  const optimizer = optimizers[name](Float64Array.from(start), settings);
+  let best = optimizer.current;
   let bestLoss = Infinity;
   let evaluation = 0;
   let goesOn = true;
   while (goesOn && evaluation < steps) {
     evaluation += 1;
-    const { value, slope } = evaluate(search.trial, { ...given, ...draw() });
+    const { value, slope } = evaluate(optimizer.trial, { ...given, ...draw() });
     if (value < bestLoss) {
-      best = search.trial;
+      best = optimizer.trial;
       bestLoss = value;
     }
-    goesOn = search.update(value, slope);
-    report(evaluation, bestLoss, () => picture(search.current));
+    goesOn = optimizer.update(value, slope);
+    report(evaluation, bestLoss, () => picture(optimizer.current));
   }
   return { evaluation, loss: bestLoss, x: picture(best), logits: parts(best).logits };
 }

@@ -11,10 +11,11 @@ import { frameSender, invert } from "./search.js";
 // One run: the client's round, what can be read, and the search, unless that happens elsewhere.
 function run({ attack: name, steps, elsewhere, ...client }, send) {
   const attack = network.attacks[name];
-  const { activation, rate, noise, seed } = client;
+  const { activation, rate, defense, knows, seed } = client;
+  const known = (knows && network.defenses[defense]) || null;
   const batch = client.labels.length;
   const { shared, mask } = share(client);
-  const { labels, maskRead } = read(attack, shared, batch, rate, noise);
+  const { labels, maskRead } = read(attack, shared, batch, rate, known?.sigma ?? 0);
   send({
     kind: "shared",
     delta: shared["gradient.fc.bias"],
@@ -34,7 +35,8 @@ function run({ attack: name, steps, elsewhere, ...client }, send) {
   const began = performance.now();
   const secondsSoFar = () => (performance.now() - began) / 1000;
   const report = frameSender(steps, secondsSoFar, send);
-  const found = invert(attack, { activation, batch, steps, random }, given, draw, report);
+  const search = { activation, batch, steps, random, known };
+  const found = invert(attack, search, given, draw, report);
   send({ kind: "done", ...found, seconds: secondsSoFar() });
 }
 

@@ -69,6 +69,19 @@ export function bound(model, name, control, read) {
   return control;
 }
 
+// A box to tick, bound to a trait that is true or false.
+export function switchOf(model, name) {
+  const box = make("input", { type: "checkbox" });
+  const show = () => (box.checked = model.get(name));
+  box.addEventListener("input", () => {
+    model.set(name, box.checked);
+    model.save_changes();
+  });
+  model.on(`change:${name}`, show);
+  show();
+  return box;
+}
+
 export const options = (values, words = values) =>
   values.map((value, k) => make("option", { value, textContent: words[k] }));
 

@@ -27,11 +27,11 @@ export function workerOf(script, answered, failed) {
 // The kernel gets what a server would get, weights and gradient, and what the page has read off
 // them; never the pictures.
 export function sendToKernel(model, settings, { shared, labels, maskRead }) {
-  const { run, attack, batch, activation, rate, steps, seed } = settings;
+  const { run, attack, batch, activation, rate, defense, knows, steps, seed } = settings;
   const names = Object.keys(shared);
   const mask = maskRead && Array.from(maskRead);
   const buffers = names.map((name) => shared[name].buffer);
-  const chosen = { run, attack, batch, activation, rate, steps, seed };
+  const chosen = { run, attack, batch, activation, rate, defense, knows, steps, seed };
   const message = { kind: "run", ...chosen, names, labels, mask };
   model.send(message, undefined, buffers);
 }

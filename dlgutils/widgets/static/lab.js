@@ -16,7 +16,7 @@ import {
 } from "./settings.js";
 import { fromBytes } from "./strip.js";
 
-const TRAITS = "photo batch activation weights rate noise attack steps seed".split(" ");
+const TRAITS = "photo batch activation weights rate defense knows attack steps seed".split(" ");
 const button = (textContent) => make("button", { type: "button", textContent });
 
 class Laboratory {

@@ -1,21 +1,32 @@
 // What the reader chooses: presets, and the settings of the client and the attacker.
 
-import { bound, choice, labelled, make } from "./controls.js";
+import { bound, choice, labelled, make, switchOf } from "./controls.js";
 
-const NOISES = [0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2]; // standard deviations, on every number
 const BATCHES = [1, 2, 4];
 const WEIGHTS = {
   default: "untrained, PyTorch's default",
   wide: "untrained, wide (±0.5)",
   trained: "trained on fruit",
 };
-const PLAIN = { batch: 1, activation: "sigmoid", weights: "default", noise: 0, attack: "iDLG" };
+const NONE = "none"; // of the defences
+const PLAIN = {
+  batch: 1,
+  activation: "sigmoid",
+  weights: "default",
+  rate: 0,
+  defense: NONE,
+  knows: false,
+  attack: "iDLG",
+};
+const PRUNED = { defense: "largest 10 % kept" };
 const PRESETS = {
-  "No defence": { rate: 0 },
+  "No defence": {},
   "Dropout, naive attacker": { rate: 0.5 },
   "Dropout, mask read": { rate: 0.5, attack: "iDLG, mask read" },
-  "A batch of four": { rate: 0, batch: 4 },
-  "A trained network": { rate: 0, weights: "trained", photo: "orange" },
+  "Pruning, naive attacker": PRUNED,
+  "Pruning, defence known": { ...PRUNED, knows: true },
+  "A batch of four": { batch: 4 },
+  "A trained network": { weights: "trained", photo: "orange" },
 };
 
 const group = (title, ...controls) =>
@@ -43,7 +54,8 @@ function surprise(model) {
     batch: among(BATCHES),
     activation: among(["sigmoid", "sigmoid", "relu"]),
     rate: among([0, 0, 0.5, 0.9]),
-    noise: 0,
+    defense: among([NONE, among(model.get("defenses"))]),
+    knows: among([false, true]),
     attack: among(model.get("attacks")),
     seed: Math.floor(Math.random() * 1000),
   };
@@ -110,7 +122,6 @@ function labelChoice(model, names) {
 }
 
 export function clientControls(model, secret, names) {
-  const sigmas = NOISES.map((sigma) => (sigma ? `σ = ${sigma.toExponential()}` : "none"));
   const rates = Array.from({ length: 10 }, (_, k) => k / 10);
   const units = choice(model, "activation", ["sigmoid", "relu"], ["sigmoid", "ReLU"]);
   const several = (n) => (n === 1 ? "1 picture" : `${n} pictures`);
@@ -122,15 +133,24 @@ export function clientControls(model, secret, names) {
     labelled("activation", units),
     labelled("weights of the network", weightsChoice(model)),
     slider(model, "rate", "dropout rate", rates, (rate) => rate.toFixed(1)),
-    labelled("noise on the gradient", choice(model, "noise", NOISES, sigmas, Number)),
+    labelled("defence of the gradient", choice(model, "defense", model.get("defenses"))),
     labelled("seed", number(model, "seed", 0, 999)),
   );
+}
+
+// Whether the attacker knows the defence, if there is one.
+function knowsSwitch(model) {
+  const knows = switchOf(model, "knows");
+  const show = () => (knows.disabled = model.get("defense") === NONE);
+  model.on("change:defense", show);
+  show();
+  return labelled("knows the defence", knows);
 }
 
 export function attackerControls(model, engine) {
   const attack = labelled("attack", choice(model, "attack", model.get("attacks")));
   const evaluations = labelled("evaluations", number(model, "steps", 1, 5000));
-  return group("The attacker", attack, evaluations, engine);
+  return group("The attacker", attack, knowsSwitch(model), evaluations, engine);
 }
 
 export function engineChoice(model) {
@@ -141,12 +161,13 @@ export function engineChoice(model) {
 }
 
 // The settings of a run in words, but for those that are as usual.
-export function settingsInWords({ photo, batch, activation, weights, rate, noise, attack, seed }) {
+export function settingsInWords({ photo, batch, weights, rate, attack, seed, ...more }) {
+  const { activation, defense, knows } = more;
   const first = photo || "your own picture";
   const parts = [batch === 1 ? first : `${first} and the next ${batch - 1}`];
   if (activation === "relu") parts.push("ReLU");
   if (weights !== "default") parts.push(`${weights} weights`);
   if (rate) parts.push(`dropout ${rate}`);
-  if (noise) parts.push(`noise ${noise.toExponential()}`);
+  if (defense !== NONE) parts.push(`${defense} (${knows ? "known" : "not known"})`);
   return [...parts, attack, `seed ${seed}`].join(", ");
 }

@@ -1,0 +1,28 @@
+"""All probes that see what a server sees, in the order of their cost."""
+
+from collections.abc import Mapping
+
+from dlgutils.auditing.looking import Probe
+from dlgutils.auditing.probes.closed_form import closed_form
+from dlgutils.auditing.probes.labels import labels
+from dlgutils.auditing.probes.layers import layers
+from dlgutils.auditing.probes.masks import masks
+from dlgutils.auditing.probes.scale import scale
+from dlgutils.auditing.probes.search import feature_matching, gradient_matching
+from dlgutils.auditing.probes.separation import features, separation
+
+PROBES: Mapping[str, Probe] = {
+    "layers": layers,
+    "scale": scale,
+    "labels": labels,
+    "masks": masks,
+    "separation": separation,
+    "features": features,
+    "closed form": closed_form,
+    "feature matching": feature_matching,
+    "gradient matching": gradient_matching,
+}
+"""By name. After them comes `limit.limit_at`, which sees the truth."""
+
+OF_IMAGES = ("layers", "features", "closed form", "feature matching", "gradient matching")
+"""The names of those that may find images."""
