@@ -117,12 +117,12 @@ def _update_of_pixels(
         return {name: scale * whole[name] for name in sent}
 
     defended = made(batch.x.detach().double().flatten())
-    for defense in protocol.defenses:
-        if defense.effect is not Effect.ADDS:
-            defended = defense(defended, generator)
+    quiet = [defense for defense in protocol.defenses if defense.effect is not Effect.ADDS]
+    for defense in quiet:
+        defended = defense(defended, generator)
 
     def update(pixels: Tensor) -> Tensor:
-        arrived = imitate(protocol.defenses, made(pixels), defended)
+        arrived = imitate(quiet, made(pixels), defended)
         return torch.cat([tensor.flatten() for tensor in arrived.values()])
 
     return update

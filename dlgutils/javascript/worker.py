@@ -36,7 +36,7 @@ _FIXED = {"line_search": True, "signed": False, "box": None, "patience": None}
 def worker_source() -> str:
     """The source of a worker that runs any of `ATTACKS` on a LeNet of 3×32×32 images, 12 classes.
 
-    It has the defences of `page_defenses`. Takes a few seconds, once; see `compile_attacks`.
+    It has the defences of `page_defenses`. Takes some ten seconds, once; see `compile_attacks`.
     """
     return compile_attacks(ATTACKS, defenses=DEFENSES)
 

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_map_only
 from dlgutils.matching.kept_programs import keep, kept, sizes
 from dlgutils.matching.programs import Program
 
-_TRACE_PAYS = 1000  # evaluations · (runs + 12) to come: then tracing costs less than it saves
+_TRACE_PAYS = 500  # evaluations · (runs + 12) to come: then programs save what they cost
 
 _NO_DERIVATIVE = ("derivative for", "data pointer")  # words of PyTorch's errors
 
@@ -20,8 +20,8 @@ _NO_DERIVATIVE = ("derivative for", "data pointer")  # words of PyTorch's errors
 class AllRuns:
     """A function of one run's tensors, called with those of all runs, which come first in each.
 
-    All runs are computed at once, by `vmap`, as a program if enough calls are to come, or if one
-    was kept: a program is made for each number of runs. A model whose `forward` decides by the
+    All runs are computed at once, by `vmap`, as a program if enough calls are to come: one is made,
+    or was kept, for each number of runs. A model whose `forward` decides by the
     numbers it sees, as `if x.mean() > 0.5` does, cannot be computed so: then, with a warning, each
     run has its turn.
     """
@@ -64,14 +64,18 @@ class AllRuns:
         return values
 
     def _program(self, to_come: int, args: tuple, values: tuple) -> Program | None:
-        """The function as a program, where it pays; a kept one must return these values."""
+        """The function as a program, where it pays; a kept one must return these values.
+
+        Whether it pays depends on this call alone, so that results do not depend on earlier ones.
+        """
         *changing, fixed = args
         runs = len(args[0])
+        if to_come * (runs + 12) < _TRACE_PAYS:
+            return None
         key = self.key, sizes(args)
         program = kept(key)
         if program is None or not _agree(program.given(fixed)(*changing), values):
-            pays = to_come * (runs + 12) >= _TRACE_PAYS
-            program = Program(_of_all(runs, self.function), *args) if pays else None
+            program = Program(_of_all(runs, self.function), *args)
             keep(key, program)
         return program
 

@@ -12,11 +12,10 @@ _MOST = 16  # programs that are kept, those used last
 _kept: OrderedDict[Hashable, Program] = OrderedDict()
 
 
-def keep(key: Hashable, program: Program | None) -> None:
-    """Keep a program under this key, or nothing any more; the one unused for longest goes."""
-    _kept.pop(key, None)
-    if program:
-        _kept[key] = program
+def keep(key: Hashable, program: Program) -> None:
+    """Keep a program under this key; the one that was unused for longest goes."""
+    _kept[key] = program
+    _kept.move_to_end(key)
     if len(_kept) > _MOST:
         _kept.popitem(last=False)
 

@@ -14,7 +14,7 @@ from dlgutils.matching.tracing import traced
 
 
 class Program:
-    """A function of (*changing, fixed) as two lists of operations; it holds none of the arguments.
+    """A function of what changes and what is fixed, as two lists of operations; it holds neither.
 
     Each argument is a tensor, or tuples and mappings of tensors as deep as you like; the function
     returns a tuple of tensors. Call `given` once for what is fixed, and what that returns with what

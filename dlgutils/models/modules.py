@@ -48,6 +48,25 @@ def recorded_calls(model: nn.Module) -> Iterator[list[Call]]:
             handle.remove()
 
 
+@torch.no_grad()
+def called(model: nn.Module, x: Tensor) -> set[nn.Module]:
+    """The modules that one forward pass calls, with and without children; x: a batch of images.
+
+    What is used without being called, as by `F.linear(x, layer.weight)`, is not among them. Raises
+    what the model raises.
+    """
+    found: set[nn.Module] = set()
+    handles = []
+    for module in model.modules():
+        handles.append(module.register_forward_pre_hook(lambda own, _: found.add(own)))
+    try:
+        model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
 def replace_module(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
     """Put `new` wherever the model has `old`, under each of its names; changes the model."""
     modules = list(model.named_modules(remove_duplicate=False))

@@ -1,6 +1,6 @@
 """The lab as a reader with a kernel meets it: in JupyterLab, with both engines behind the button.
 
-Slow (about half a minute): it starts a Jupyter server and a kernel.
+Slow (about a minute): it starts a Jupyter server and a kernel.
 """
 
 import os
@@ -58,7 +58,7 @@ def lab(jupyter, browser):
     page.locator(".jp-CodeCell .cm-content").first.click(timeout=60_000)
     page.get_by_text("| Idle").wait_for(timeout=60_000)
     page.keyboard.press("Shift+Enter")
-    page.locator(".dlg-lab").wait_for(timeout=60_000)
+    page.locator(".dlg-lab").wait_for(timeout=180_000)  # while the worker's source is traced
     yield page.locator(".dlg-lab")
     page.close()
 

@@ -440,7 +440,9 @@ def test_imitate_finds_the_honest_gradient_right_where_it_was_rounded_first(
         assert away <= 1e-6 * g.float().norm()
 
 
-@pytest.mark.parametrize("row", [[defenses.quantized(4), defenses.clip(0.05)]], ids=str)
+@pytest.mark.parametrize(
+    "row", [[defenses.quantized(4), defenses.clip(0.05)]], ids=["4 bits, clip"]
+)
 def test_imitate_does_not_take_another_gradient_for_right(tiny, row):
     sent = defenses.defend(tiny(0).shared, row).gradient
     moved = defenses.imitate(row, tiny(1).shared.gradient, sent)

@@ -116,7 +116,9 @@ def test_separation_row_counts_what_is_certified_and_what_is_right(monkeypatch):
     assert together["parallel_columns_right"] == 0
 
 
+@pytest.mark.slow
 def test_batches_are_scored_for_every_attacker(tmp_path, monkeypatch):
+    """Slow, 18 s on a busy machine: every attacker on a batch, separation among them."""
     monkeypatch.setattr(batches, "TABLE", tmp_path / "tables" / "batches.csv")
     batches.main({2: 1}, steps=2)
     table = pd.read_csv(batches.TABLE)

@@ -207,6 +207,15 @@ def what_protects(figure: Figure) -> None:
     side_by_side(figure, [naive, found(tenth, attacks.idlg), found(noise, weighed)])
 
 
+def audit_your_model(figure: Figure) -> None:
+    """Three pictures: a photograph of a cat, and the cat again, twice, a little blurred."""
+    model, secret, shared, _ = make_round(data.photos("cat"))
+    found = du.invert(model, shared, attacks.features, steps=100).x[0]
+    noisy = du.share(model, secret, Generator().manual_seed(4), defenses=[defenses.noise(1e-4)])
+    behind = du.invert(model, noisy, weighing_noise(attacks.idlg, 1e-4), steps=150).x[0, 0]
+    side_by_side(figure, [secret.x[0], found[0], behind])
+
+
 def house() -> Tensor:
     """A drawing of a house, (3, 32, 32)."""
     drawing = Image.new("RGB", (32, 32), PALE)
@@ -240,6 +249,7 @@ PICTURES = {
     "09_a_trained_network": a_trained_network,
     "10_real_rounds": real_rounds,
     "11_what_protects": what_protects,
+    "12_audit_your_model": audit_your_model,
     "lab": lab,
 }
 

@@ -60,7 +60,6 @@ def check_private(model: nn.Module) -> None:
         raise ValueError(_of_dropout(active[0].removesuffix(".mask")))
 
 
-@torch.no_grad()
 def check_called(model: nn.Module, x: Tensor) -> None:
     """Raises ValueError for trained parameters of layers that a forward pass does not call.
 
@@ -68,15 +67,7 @@ def check_called(model: nn.Module, x: Tensor) -> None:
 
     x: one image, (1, channels, height, width).
     """
-    called: set[nn.Module] = set()
-    hooks = []
-    for layer in model.modules():
-        hooks.append(layer.register_forward_pre_hook(lambda own, _: called.add(own)))
-    try:
-        model(x)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    called = models.called(model, x)
     silent = []
     for name, parameter in model.named_parameters():
         owner = model.get_submodule(name.rpartition(".")[0])
