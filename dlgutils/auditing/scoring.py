@@ -27,7 +27,7 @@ def scored(finding: Finding, secret: Round) -> Finding:
     if finding.found is None:
         return _with_masks(finding, secret)
     x = finding.found.x.detach().nan_to_num(_GREY, _GREY, _GREY)
-    order = metrics.order(x.clamp(0, 1), truth.x)
+    order = metrics.order(_exact(x).clamp(0, 1), _exact(truth.x))
     masks = {name: mask[order] for name, mask in finding.masks.items() if len(mask) == len(order)}
     found = Batch(x[order], finding.found.y[order])
     scores = scores_of(found.x, truth.x)
@@ -40,6 +40,7 @@ def scored(finding: Finding, secret: Round) -> Finding:
 
 def scores_of(x: Tensor, truth: Tensor) -> Scores:
     """How good images are, (batch, channels, height, width), in the order of the truth."""
+    x, truth = _exact(x), _exact(truth)
     like = likeness(x, truth)
     identified = None
     if differ(truth):
@@ -52,6 +53,11 @@ def scores_of(x: Tensor, truth: Tensor) -> Scores:
         ssim=float(like.ssim.median()),
         baseline_mse=float(like.baseline.median()),
     )
+
+
+def _exact(x: Tensor) -> Tensor:
+    """In single precision at least: half of it rounds scores, and NumPy has no bfloat16."""
+    return x.float() if x.element_size() < 4 else x
 
 
 def attackers_choice(findings: Sequence[Finding]) -> int | None:

@@ -10,6 +10,7 @@ import dlgutils as du
 from dlgutils import models
 from dlgutils.auditing.clock import seconds_of
 from dlgutils.auditing.probes import search
+from dlgutils.federated import defenses
 
 X = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 Y = torch.tensor([0, 2])
@@ -172,3 +173,18 @@ def test_audit_of_weights_that_are_no_numbers_is_refused():
     nn.init.constant_(model[1].weight, torch.nan)
     with pytest.raises(ValueError, match=r"NaN or inf among its .* numbers"):
         du.audit(model, X, budget=1)
+
+
+def test_noise_of_seed_0_is_no_leak():
+    """An attacker who starts where a dummy image was drawn would start at the truth."""
+    x = torch.rand((1, 3, 32, 32), generator=torch.Generator().manual_seed(0))
+    cnn = models.init_default(models.cnn(classes=4), torch.Generator().manual_seed(1))
+    loud = [defenses.noise(10.0)]
+    report = du.audit(cnn, du.Batch(x, torch.tensor([1])), defenses=loud, budget=3)
+    assert not any(f.scores and f.scores.recognisable.successes for f in report.findings)
+
+
+def test_a_defense_alone_is_refused():
+    x = torch.rand((1, 3, 32, 32), generator=torch.Generator().manual_seed(1))
+    with pytest.raises(ValueError, match="brackets"):
+        du.audit(models.lenet(), x, defenses=defenses.noise(0.1))
