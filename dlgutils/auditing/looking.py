@@ -71,7 +71,9 @@ def _guarded(name: str, probe: Probe, situation: Situation) -> Finding:
 
 
 def _is_ours(error: Exception) -> bool:
-    """Whether the library itself raised it, with a reason, and not something below it."""
+    """Whether the library itself raised it, with a reason, and not the model or what is below."""
+    if isinstance(error.__cause__, RuntimeError):
+        return False
     trace = error.__traceback__
     while trace.tb_next:
         trace = trace.tb_next
