@@ -138,7 +138,7 @@ def definitions(facts: Fields) -> str:
 def advice(report: Fields) -> str:
     """A table of changes: the images recognisable before and after, counted by audits."""
     if not report["advice"]:
-        return "<p>No change was tried.</p>"
+        return f"<p>{escaped(verdicts.without_advice(report))}</p>"
     rows = []
     for each in report["advice"]:
         change = f"{escaped(each['change'])}<p>{escaped(each['told'])}</p>"

@@ -22,10 +22,10 @@ def table(report: Fields) -> str:
     lines += ["", _row("probe", "verdict", "what it found"), "─" * WIDTH]
     for finding in report["findings"]:
         lines += _of_finding(finding)
-    if report["advice"]:
-        lines += ["", "What would change it"]
-    for advice in report["advice"]:
-        lines += _wrapped(_in_words(advice), "- ")
+    lines += ["", "What would change it"]
+    changes = [_in_words(advice) for advice in report["advice"]]
+    for change in changes or [verdicts.without_advice(report)]:
+        lines += _wrapped(change, "- ")
     if report["limits"]:
         lines += ["", "What this audit cannot see"]
     for limit in report["limits"]:

@@ -49,6 +49,13 @@ def clearest(report: Fields) -> int | None:
     return max(range(len(findings)), key=lambda k: (_recognisable(findings[k]), k == best))
 
 
+def without_advice(report: Fields) -> str:
+    """Why there is no advice, in a sentence."""
+    if "recognisable" in leaks(report):
+        return "No change could be tried in the time that was left; give the audit more of it."
+    return "No image is recognisable, so no change was tried."
+
+
 def labels_of(finding: Fields) -> Fields | None:
     """How many labels a finding has right, if it leaks; None: it says nothing of labels."""
     return finding["labels"] if finding["verdict"] == "leak" else None

@@ -48,6 +48,13 @@ def test_text_has_advice_before_and_after(report):
     assert "clip to 1 and add noise of 0.01: 3 of 8 → 0 of 8 images recognisable." in words
 
 
+def test_text_says_why_there_is_no_advice(report):
+    assert report.advice
+    hurried = " ".join(str(replace(report, advice=())).split())
+    assert "No change could be tried in the time that was left" in hurried
+    assert "No image is recognisable, so no change was tried" in str(reports.quiet_report())
+
+
 def test_text_shows_no_character_that_steers_a_terminal():
     assert "\x1b" not in str(reports.hostile_report())
 
