@@ -1,6 +1,5 @@
 """One probe after the other: what breaks, what is interrupted, and what comes too late."""
 
-import signal
 import warnings
 
 import pytest
@@ -90,7 +89,7 @@ def test_audit_returns_what_there_is_at_ctrl_c(monkeypatch):
     def interrupted(*args, watch=None, **settings):
         def interrupt(evaluations, *rest):
             if evaluations >= 5:
-                signal.raise_signal(signal.SIGINT)
+                raise KeyboardInterrupt
             return watch(evaluations, *rest)
 
         return invert(*args, watch=watch and interrupt, **settings)

@@ -86,4 +86,5 @@ def assert_audits(elsewhere, folder):
     printed = elsewhere("-m", "dlgutils", "audit", *words, *options, *files)
     assert printed.startswith("The image is recognisable; its label is read")
     assert "<h1>The image is recognisable" in (folder / "audit.html").read_text()
-    assert json.loads((folder / "audit.json").read_text())["leaks"] == ["recognisable", "labels"]
+    leaks = json.loads((folder / "audit.json").read_text())["leaks"]
+    assert {"recognisable", "labels"} <= set(leaks)
