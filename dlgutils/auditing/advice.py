@@ -8,7 +8,7 @@ from torch import Generator
 from dlgutils.auditing.client import client_round
 from dlgutils.auditing.clock import Clock
 from dlgutils.auditing.looking import look
-from dlgutils.auditing.probes.order import OF_IMAGES, PROBES
+from dlgutils.auditing.probes.order import of_images
 from dlgutils.auditing.records import Advice, Finding
 from dlgutils.auditing.scoring import attackers_choice
 from dlgutils.auditing.situation import Situation
@@ -92,7 +92,7 @@ def _found_after(
     protocol = replace(secret.shared.protocol, defenses=change.defenses)
     changed = client_round(secret.model, secret.secret, generator, protocol)
     situation = Situation(secret.model, changed.shared, clock)
-    findings = look({name: PROBES[name] for name in OF_IMAGES}, situation, changed)
+    findings = look(of_images(), situation, changed)
     best = attackers_choice(findings)
     searched = findings[-1].found is not None
     return findings[best] if best is not None and searched else None

@@ -17,7 +17,7 @@ class Pixels(NamedTuple):
     offset: Tensor
 
     def image(self, inputs: Tensor, x_shape: tuple[int, ...]) -> Tensor:
-        """The images, (n, *x_shape[1:]), of what entered the layer, (n, pixels)."""
+        """The images, (n, channels, height, width), of what entered the layer, (n, pixels)."""
         return ((inputs - self.offset) / self.gain).view(-1, *x_shape[1:])
 
 

@@ -102,7 +102,7 @@ class Situation:
 
         It is inf for what is no number.
 
-        x: (batch, channels, height, width); y: (batch,); masks: {name: (visits, *features)}.
+        x: (batch, channels, height, width); y: (batch,); masks: by name, one a visit.
         """
         shared = self.shared
         attack = self.weighed(attacks.idlg)

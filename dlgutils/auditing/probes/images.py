@@ -30,7 +30,7 @@ def with_images(
         told: its new words.
         x: (n, channels, height, width), n at most the images of the round; the others are grey.
         y: (n,), their labels; None: what `situation.labels` says.
-        masks: of dropout, {name: (n, *features)}; None: all ones.
+        masks: of dropout, by name, one an image; None: all ones.
     """
     missing = situation.images - len(x)
     x = x.to(situation.shared.like)

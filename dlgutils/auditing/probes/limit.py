@@ -1,6 +1,7 @@
 """What no attacker can do better: how much of the images the update contains at all."""
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -16,7 +17,7 @@ _PER_SECOND = 8e9  # multiplications, of one core
 _ENOUGH = 0.5  # of all patterns, or of the error without the update
 
 
-def limit_at(secret: Round) -> partial[Finding]:
+def limit_at(secret: Round) -> Callable[[Situation], Finding]:
     """The probe of the information limit at these images: the only one that sees the truth."""
     return partial(limit, secret)
 

@@ -24,5 +24,9 @@ PROBES: Mapping[str, Probe] = {
 }
 """By name. After them comes `limit.limit_at`, which sees the truth."""
 
-OF_IMAGES = ("layers", "features", "closed form", "feature matching", "gradient matching")
-"""The names of those that may find images."""
+_OF_IMAGES = ("layers", "features", "closed form", "feature matching", "gradient matching")
+
+
+def of_images() -> dict[str, Probe]:
+    """Those that may find images, by name."""
+    return {name: PROBES[name] for name in _OF_IMAGES}
