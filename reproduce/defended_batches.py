@@ -25,9 +25,8 @@ from dlgutils.analytic import features
 from dlgutils.federated import dp_sgd, honest
 from dlgutils.matching import weighing_noise
 from dlgutils.types import Guess
-from reproduce.defended_training import CLIP, SIZES, noise_multiplier
-from reproduce.defenses import RECOGNISABLE, network_of, setting_of
-from reproduce.early_stopping import split
+from reproduce.defended_training import CLIP, noise_multiplier
+from reproduce.defenses import RECOGNISABLE, network_of, secret_images, setting_of
 from reproduce.tables import COMMITTED, print_table
 
 ROUNDS, EVALUATIONS = 4, 150
@@ -80,7 +79,7 @@ def trial(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def measure(defense: str, stage: str, batch: int, attacker: str, number: int) -> dict[str, Any]:
     """How many images of one round one attacker finds."""
     model = network_of(defense, stage)
-    secret = images_of(batch, number)
+    secret = secret_images(number * batch, batch)
     shared = defended(model, defense, secret, Generator().manual_seed(number))
     try:
         found = ATTACKERS[attacker](model, shared, secret)
@@ -100,13 +99,6 @@ def measure(defense: str, stage: str, batch: int, attacker: str, number: int) ->
         "recognisable": int((metrics.ssim(own, secret.x) >= RECOGNISABLE).sum()),
         "refused": "",
     }
-
-
-def images_of(batch: int, number: int) -> du.Batch:
-    """The photographs of one round: no network of seed 0 was trained on them."""
-    parts = split("fruits", SIZES["fruits"], Generator().manual_seed(0))
-    rows = slice(number * batch, (number + 1) * batch)
-    return du.Batch(parts.test.x[rows], parts.test.y[rows])
 
 
 def defended(model: nn.Module, name: str, secret: du.Batch, generator: Generator) -> du.Shared:
