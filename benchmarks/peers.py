@@ -22,7 +22,7 @@ from torch import Generator, Tensor
 
 import dlgutils as du
 from benchmarks import breaching_adapter, reference, speed
-from benchmarks.agreement import FAILURES, attempt
+from benchmarks.attempts import FAILURES, attempt
 from dlgutils import attacks, federated, metrics
 from reproduce import recovery
 
