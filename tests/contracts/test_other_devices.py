@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import grad_and_value, vmap
 
 import dlgutils as du
-from dlgutils import attacks, models
+from dlgutils import attacks
 from dlgutils.analytic import closed_form, features, labels, limits, masks, separation, spectrum
 from dlgutils.federated import averaging, defenses, honest
 from dlgutils.matching import weighing
