@@ -16,13 +16,13 @@ _ROUNDING = 2e-14  # of Cholesky in float64, relative to the largest entry: 100 
 
 
 class Factorised(NamedTuple):
-    """M = N + strength · P, N the normal matrix and P the prior's precision, as Cholesky left it."""
+    """M = N + strength · P, N the normal matrix, P the precision of the prior; see `factorise`."""
 
     factor: Tensor  # (n, n): L with L Lᵀ = M, on and below the diagonal
     prior: Prior
     strength: float  # how many times stronger the prior is in M
 
-    def solve(self, right: Tensor, tolerance: float = 0.0) -> Tensor:  # noqa: ARG002
+    def solve(self, right: Tensor, tolerance: float = 0.0) -> Tensor:
         """M⁻¹ right, (n, k), to rounding, whatever the tolerance."""
         half = linalg.solve_triangular(self.factor, right, upper=False)
         return linalg.solve_triangular(self.factor.T, half, upper=True)

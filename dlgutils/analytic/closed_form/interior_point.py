@@ -23,7 +23,6 @@ from torch import Tensor
 from dlgutils.analytic.closed_form.equations import Equations
 from dlgutils.analytic.closed_form.prior import Prior
 
-
 Solve = Callable[[Tensor], Tensor]
 
 

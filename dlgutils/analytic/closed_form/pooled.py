@@ -19,9 +19,9 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from dlgutils.analytic.closed_form.factor import factorise
 from dlgutils.analytic.closed_form.prior import Prior, prior_of
 from dlgutils.analytic.closed_form.records import Layer, Measured, Message, Step
-from dlgutils.analytic.closed_form.factor import factorise
 from dlgutils.analytic.closed_form.solver import Estimate, describe
 from dlgutils.analytic.closed_form.windows import (
     Point,
