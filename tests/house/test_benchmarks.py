@@ -6,7 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import agreement, gpu, memory, one_run, reference, speed, without_descent
+from benchmarks import (
+    agreement,
+    batch_readings,
+    gpu,
+    memory,
+    one_run,
+    reference,
+    speed,
+    without_descent,
+)
 from dlgutils import attacks, invert, metrics
 from reproduce import recovery
 from reproduce.inputs import all_images
@@ -90,6 +99,14 @@ def test_without_descent_finds_label_and_image():
     assert closed[1].startswith("1 of 1")
     assert closed[2].startswith("1 of 1")
     assert separated[1].startswith("1 of 1")
+
+
+def test_batch_readings_count_what_is_read_whole():
+    setting = batch_readings.Setting("LeNet, sigmoid", 0, 100, 0.0, True, 2)
+    *_, count, apart, down = batch_readings.row(setting, 1)
+    assert count == "1 of 1"
+    assert apart > 0
+    assert down > 0
 
 
 def test_gpu_times_rows_that_repeat_their_rounds(monkeypatch):
