@@ -39,7 +39,8 @@ def images(report: Fields, found: Sequence[Batch | None], truth: Batch) -> str:
     n = len(finding["images"])
     if n > pictures.MOST:
         words.append(f"These are the {pictures.MOST} most similar of {n} images.")
-    pairs = pictures.pairs(finding["images"], found[index], truth)
+    names = report["class_names"]
+    pairs = pictures.pairs(finding["images"], found[index], truth, names)
     return f"<p>{escaped(' '.join(words))}</p>{pairs}{_scores(finding)}"
 
 

@@ -71,6 +71,7 @@ class Report:
     limits: tuple[str, ...] = field(default=())  # what this audit cannot see, a sentence each
     seconds: float = 0.0
     complete: bool = True  # False if it was interrupted
+    class_names: tuple[str, ...] = ()  # by class id; (): classes have numbers only
 
     def __str__(self) -> str:
         """The verdict and a table of the findings, at most 80 columns wide."""

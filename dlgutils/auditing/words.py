@@ -1,6 +1,6 @@
 """Models, protocols and names as parts of sentences."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from torch import nn
 
@@ -19,6 +19,11 @@ def listed(names: Iterable[str]) -> str:
 def counted(number: int, noun: str) -> str:
     """A number and its noun: "1 image", "3 images"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def class_in_words(label: int, class_names: Sequence[str]) -> str:
+    """A class id, with its name where classes have names: "3", "3 (cat)"."""
+    return f"{label} ({class_names[label]})" if class_names else str(label)
 
 
 def model_in_words(model: nn.Module) -> str:

@@ -188,3 +188,24 @@ def test_a_defense_alone_is_refused():
     x = torch.rand((1, 3, 32, 32), generator=torch.Generator().manual_seed(1))
     with pytest.raises(ValueError, match="brackets"):
         du.audit(models.lenet(), x, defenses=defenses.noise(0.1))
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        ("cat", r"a list of names, got the word 'cat'; write it as class_names=\['cat', 'dog'\]"),
+        (["cat", "dog"], "the model has 4 classes, and 2 have a name; name all of them"),
+    ],
+)
+def test_audit_refuses_names_that_are_not_those_of_all_classes(names, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        du.audit(small(), du.Batch(X, Y), class_names=names)
+
+
+def test_audit_tells_the_names_of_the_labels_that_it_reads():
+    names = ["cat", "dog", "cup", "hat"]
+    report = du.audit(small(), du.Batch(X[:1], Y[1:]), class_names=names, budget=2)
+    assert report.class_names == tuple(names)
+    assert "Read: 2 (cup)." in report.findings[2].told
+    assert "(cup)" in str(report)
+    assert report.to_dict()["class_names"] == names

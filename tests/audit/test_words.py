@@ -7,7 +7,13 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from dlgutils import Protocol
-from dlgutils.auditing.words import counted, listed, model_in_words, protocol_in_words
+from dlgutils.auditing.words import (
+    class_in_words,
+    counted,
+    listed,
+    model_in_words,
+    protocol_in_words,
+)
 from dlgutils.federated import defenses
 
 PROTOCOLS = {
@@ -49,3 +55,8 @@ def test_listed_names_three_at_most():
     assert listed(["a", "b", "c"]) == "a, b and c"
     assert listed("abcd") == "a, b and 2 others"
     assert [counted(n, "image") for n in (1, 2)] == ["1 image", "2 images"]
+
+
+def test_class_in_words_has_the_name_beside_the_number():
+    assert class_in_words(1, ()) == "1"
+    assert class_in_words(1, ("cat", "dog")) == "1 (dog)"

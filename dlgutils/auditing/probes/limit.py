@@ -8,6 +8,7 @@ import torch
 
 from dlgutils.analytic import limits
 from dlgutils.analytic.spectrum import spectrum
+from dlgutils.auditing.looking import in_time
 from dlgutils.auditing.records import Finding
 from dlgutils.auditing.situation import Situation
 from dlgutils.federated import Round
@@ -19,7 +20,7 @@ _ENOUGH = 0.5  # of all patterns, or of the error without the update
 
 def limit_at(secret: Round) -> Callable[[Situation], Finding]:
     """The probe of the information limit at these images: the only one that sees the truth."""
-    return partial(limit, secret)
+    return in_time(partial(limit, secret), 1.0)
 
 
 def limit(secret: Round, situation: Situation) -> Finding:
