@@ -89,7 +89,7 @@ class Situation:
         """
         found = self._taken_apart
         if isinstance(found, TimeIsUpError):
-            raise found
+            raise TimeIsUpError(str(found))
         return found
 
     @cached_property

@@ -8,6 +8,7 @@ from torch import nn
 
 import dlgutils as du
 from dlgutils import data, models
+from dlgutils.auditing import advice
 from dlgutils.auditing.client import client_round
 from dlgutils.auditing.clock import Clock
 from dlgutils.auditing.probes import search
@@ -140,10 +141,23 @@ def test_audit_repeats_local_steps_and_defences():
 def test_audit_advises_only_what_it_ran_again():
     report = du.audit(lenet(), photographs(1), budget=120)
     assert report.advice
-    last = report.advice[-1]
-    assert last.before.successes == 1
-    assert last.after.successes == 0
-    assert "noise" in last.change
+    changes = {each.change: each for each in report.advice}
+    quiet = changes["clip the update to 1 and add noise of 0.01"]
+    assert quiet.before.successes == 1
+    assert quiet.after.successes == 0
+    assert "A longer attack may find more." in quiet.told
+    assert "clip the update to 1 and add noise of 0.1" not in changes
+    home = changes["keep fc.weight and fc.bias on the device"]
+    assert home.after.successes == 1
+    assert "longer attack" not in home.told
+    assert "5 local steps of lr 0.1 in place of one" in changes
+
+
+def test_audit_advises_no_steps_to_a_client_that_takes_several():
+    protocol = du.Protocol(steps=2, sent=("body.0.weight", "body.0.bias"))
+    model, generator = lenet(), torch.Generator().manual_seed(0)
+    secret = client_round(model, photographs(1), generator, protocol)
+    assert list(advice._others(secret.shared)) == []
 
 
 # Rounds that give nothing away

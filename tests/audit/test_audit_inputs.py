@@ -75,7 +75,7 @@ BATCHES = {
     "not a number": (X * torch.nan, r"values in \[0, 1\]"),
     "channels": (X.expand(2, 3, 8, 8), r"images of shape \(3, 8, 8\)"),
     "channels last": (X.permute(0, 2, 3, 1), r"images of shape \(8, 8, 1\)"),
-    "no images": (X[:0], "batch, channels, height, width"),
+    "no images": (X[:0], r"at least one image, got the shape \(0, 1, 8, 8\)"),
     "one image alone": (X[0], r"try x\[None\]"),
     "a list": ([X[0], X[1], X[0]], "images and labels"),
     "labels of another number": (du.Batch(X, Y[:1]), r"class ids of shape \(2,\)"),

@@ -37,7 +37,7 @@ def features(situation: Situation) -> Finding:
     numbers = sum(layer.inputs.shape[1] for layer in found.layers)
     told = (
         f"What entered {listed(names)} is read exactly for {counted(len(found.y), 'image')}: "
-        f"{numbers} numbers of each."
+        f"{counted(numbers, 'number')}{' of each' if len(found.y) > 1 else ''}."
     )
     if found.reason:
         told = f"{told} Not below: {found.reason}."
