@@ -75,7 +75,8 @@ def overview(report: Fields) -> str:
 def _came_back(finding: Fields) -> str:
     images = verdicts.count((finding["scores"] or {}).get("recognisable"))
     labels = verdicts.count(verdicts.labels_of(finding))
-    counts = [f"{images} images" if images else "", f"{labels} labels" if labels else ""]
+    noun = "" if images.endswith(" of 1") or labels.endswith(" of 1") else "s"
+    counts = [f"{n} {what}{noun}" for n, what in ((images, "image"), (labels, "label")) if n]
     masks = [f"the mask of {name}" for name in verdicts.masks_of(finding)]
     return ", ".join(part for part in (*counts, *masks) if part)
 

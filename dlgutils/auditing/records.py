@@ -87,7 +87,7 @@ class Report:
         return self.to_dict()["verdict"]
 
     def _repr_html_(self) -> str:
-        """What notebooks show: verdict, pictures and a table, readable in dark and light."""
+        """What notebooks show: verdict, pictures, a table, advice and limits, in dark and light."""
         return pages.fragment(self.to_dict(), self.truth, self._found)
 
     def to_dict(self) -> dict[str, Any]:

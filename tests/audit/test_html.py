@@ -161,6 +161,8 @@ def test_fragment_stands_on_any_page(make):
     rules = re.findall(
         r"^([^\s@}/][^{]*)\{", re.search("<style>(.*)</style>", fragment, re.S)[1], re.M
     )
+    assert "What would change it" in fragment
+    assert "What this audit cannot see" in fragment
     assert rules
     assert all(rule.startswith(".dlg-audit") for rule in rules)
 
