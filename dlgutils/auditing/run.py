@@ -12,7 +12,7 @@ from dlgutils.auditing.looking import look
 from dlgutils.auditing.probes.limit import limit_at
 from dlgutils.auditing.probes.order import PROBES
 from dlgutils.auditing.records import Report
-from dlgutils.auditing.scoring import attackers_choice
+from dlgutils.auditing.scoring import attackers_choice, load_scores
 from dlgutils.auditing.situation import Situation
 from dlgutils.auditing.words import limits_in_words, model_in_words, protocol_in_words
 from dlgutils.federated.checks import check_gradient
@@ -63,6 +63,7 @@ def audit(
     generator = Generator().manual_seed(0) if generator is None else generator
     secret = client_round(model, batch, generator, protocol, defenses)
     check_gradient(secret.shared)
+    load_scores(batch.x[:1])
     clock = Clock(seconds)
     part = clock.part(_PROBING)
     situation = Situation(model, secret.shared, part, class_names=class_names)

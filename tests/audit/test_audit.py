@@ -12,6 +12,7 @@ from dlgutils.auditing import advice
 from dlgutils.auditing.client import client_round
 from dlgutils.auditing.clock import Clock
 from dlgutils.auditing.probes import search
+from dlgutils.auditing.probes.closed_form import closed_form
 from dlgutils.auditing.probes.limit import limit_at
 from dlgutils.auditing.probes.scale import scale
 from dlgutils.auditing.situation import Situation
@@ -127,6 +128,13 @@ def test_audit_solves_a_chain_in_closed_form():
     assert solved.verdict == "leak"
     assert solved.scores.mse < 1e-4
     assert solved.distance < 1e-6
+
+
+def test_closed_form_says_that_it_does_not_apply_before_it_counts_its_time():
+    protocol, generator = du.Protocol(steps=5), torch.Generator().manual_seed(0)
+    secret = client_round(lenet(), photographs(1), generator, protocol)
+    with pytest.raises(ValueError, match="for one step; the gradients of several are added up"):
+        closed_form(Situation(lenet(), secret.shared, Clock(1e-6)))
 
 
 def test_audit_repeats_local_steps_and_defences():

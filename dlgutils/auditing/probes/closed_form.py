@@ -23,6 +23,8 @@ def closed_form(situation: Situation) -> Finding:
     model, shared = situation.model, situation.shared
     if situation.images > 1:
         raise ValueError("the closed form is for one image; the gradients of a batch are added up")
+    if shared.protocol.steps > 1:
+        raise ValueError("the closed form is for one step; the gradients of several are added up")
     unknowns, rectified = _largest(situation)
     size = 50 * unknowns**2 * (20 if rectified else 1)
     if size > _BYTES:
