@@ -137,6 +137,14 @@ def test_closed_form_says_that_it_does_not_apply_before_it_counts_its_time():
         closed_form(Situation(lenet(), secret.shared, Clock(1e-6)))
 
 
+def test_closed_form_is_not_begun_where_its_equations_take_longer_than_there_is():
+    model = fresh(models.lenet(classes=CLASSES))
+    secret = client_round(model, photographs(1, size=32), torch.Generator().manual_seed(0))
+    found = closed_form(Situation(model, secret.shared, Clock(2)))
+    assert found.verdict == "not reached"
+    assert re.search(r"would take about 23 s, and [12]\.\d s are left", found.told)
+
+
 def test_audit_repeats_local_steps_and_defences():
     protocol = du.Protocol(steps=2, lr=0.05, momentum=0.9, defenses=(defenses.clip(0.5),))
     report = du.audit(lenet(), photographs(2), protocol=protocol, budget=120)

@@ -32,8 +32,12 @@ def closed_form(situation: Situation) -> Finding:
             f"its equations, of {unknowns} unknowns, would take {size / 1e9:.0f} GB of memory"
         )
     seconds = _WORK * unknowns**3 / _PER_SECOND
-    if seconds > situation.clock.left:
-        told = f"Its equations, of {unknowns} unknowns, would take about {seconds:.0f} s."
+    left = situation.clock.left
+    if seconds > left:
+        told = (
+            f"Its equations, of {unknowns} unknowns, would take about {seconds:.0f} s, and "
+            f"{left:.1f} s are left."
+        )
         return Finding("closed form", "not reached", told)
     found = recover(model, shared)
     told = "Solved layer by layer, without a search."
