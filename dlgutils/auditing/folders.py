@@ -143,7 +143,8 @@ def _of_table(path: Path, names: Sequence[str]) -> Mapping[str, str]:
     found = {name: table.get(name, table.get(Path(name).name)) for name in names}
     missing = [name for name, label in found.items() if label is None]
     if missing:
-        raise ValueError(f"{path} has no label for {missing[0]}, one of {len(missing)} without")
+        others = f", and {counted(len(missing) - 1, 'other picture')}" if missing[1:] else ""
+        raise ValueError(f"{path} has no label for {missing[0]}{others}; add a line for each")
     return found
 
 

@@ -209,7 +209,7 @@ def test_too_few_names_of_classes_are_refused(project, capsys):
 @pytest.mark.parametrize(
     ("table", "sentence"),
     [
-        ("0_cat.png,1\n", "labels.csv has no label for 1_coffee.png, one of 2 without"),
+        ("0_cat.png,1\n", "no label for 1_coffee.png, and 1 other picture; add a line for each"),
         ("0_cat.png;1\n", "labels.csv wants one line of file and label"),
         ("0_cat.png,1\n1_coffee.png,1\n2_rocket.png,x\n", "'x', and no class id"),
         ("0_cat.png,1\n1_coffee.png,1\n2_rocket.png,-1\n", "'-1', and no class id"),
