@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import grad_and_value, vmap
 
 import dlgutils as du
-from dlgutils import attacks, models
+from dlgutils import attacks, federated
 from dlgutils.analytic import closed_form, features, labels, limits, masks, separation, spectrum
 from dlgutils.federated import averaging, defenses
 from dlgutils.matching import weighing
@@ -60,10 +60,11 @@ def check_same(function, *args):
 def fresh(*layers):
     """A network of these layers and the gradient of one 8×8 image, or of three for a flat one."""
     generator = torch.Generator().manual_seed(0)
-    model = models.init_default(nn.Sequential(*layers).double(), generator)
     images = 3 if isinstance(layers[0], nn.Flatten) else 1
     x = torch.rand(images, 1, 8, 8, generator=generator, dtype=torch.float64)
-    return model, du.share(model, du.Batch(x, torch.arange(images)))
+    secret = du.Batch(x, torch.arange(images))
+    made = federated.honest(nn.Sequential(*layers).double(), secret, generator)
+    return made.model, made.shared
 
 
 def attack(model, shared, recipe=attacks.idlg, steps=3):
