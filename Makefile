@@ -61,6 +61,7 @@ lint: $(READY) ## style of code and notebooks
 library: $(READY) ## all tests of the library
 	@echo "== the library"
 	$(BIN)/python -m pytest tests --ignore=tests/browser -n 2
+	$(BIN)/python -m pytest tests/elsewhere -n 2
 
 unit: $(READY) ## its fast tests only, in less than a minute
 	$(BIN)/python -m pytest tests --ignore=tests/browser -n 2 -m "not slow"
