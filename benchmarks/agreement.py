@@ -5,8 +5,7 @@ has ten bits, and matrix products not. `tf32` chooses, for as long as a row is m
 """
 
 import copy
-import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from torch.func import grad_and_value, vmap
 
 import dlgutils as du
 from benchmarks import speed
+from benchmarks.attempts import attempt
 from dlgutils import attacks, data, federated, metrics, models
 from dlgutils.matching.problem import Problem
 from dlgutils.matching.tracing import traced
@@ -33,25 +33,6 @@ FOUND_HEAD = (
     "MSE < 1e-3",
     "median MSE",
 )
-
-FAILURES: list[str] = []
-"""The tracebacks of the rows that failed."""
-
-
-def attempt(name: str, columns: int, work: Callable[[], Sequence[object]]) -> tuple[object, ...]:
-    """A row of the table: name and cells; an error becomes the row, so that the others still come.
-
-    Args:
-        name: the first cell.
-        columns: of the table.
-        work: returns the other cells.
-    """
-    try:
-        return (name, *work())
-    except Exception as error:
-        FAILURES.append(f"{name}\n{traceback.format_exc()}")
-        first = (str(error).splitlines() or [""])[0]
-        return (name, f"{type(error).__name__}: {first}", *["–"] * (columns - 2))
 
 
 @contextmanager

@@ -105,6 +105,8 @@ CASES = (
     Case(activation="relu"),
     Case(weights="trained", steps=300),
     Case(activation="relu", weights="trained", steps=300),
+    Case(attacks.features.name, weights="trained", steps=300),
+    Case(attacks.features.name, activation="relu", weights="trained", steps=300),
     *itertools.chain(*map(defended, page_defenses.DEFENSES)),
 )
 

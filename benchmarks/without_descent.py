@@ -7,6 +7,7 @@ from functools import partial
 import torch
 
 from benchmarks import agreement, speed
+from benchmarks.attempts import attempt
 from dlgutils import federated, metrics
 from dlgutils.analytic import closed_form, separation
 
@@ -16,9 +17,9 @@ HEAD = ("", "labels right", "MSE < 1e-2", "difference from the CPU", "seconds", 
 def rows(device: str, images: int = 4, size: int = 32) -> speed.Rows:
     """Closed form and separation on the device; the CPU solves only the first round."""
     one = agreement.masked_rounds(images, torch.float32, size)
-    yield agreement.attempt("closed_form.recover", len(HEAD), partial(closed, one, device))
+    yield attempt("closed_form.recover", len(HEAD), partial(closed, one, device))
     two = agreement.masked_rounds(images, torch.float32, size, batch=2)
-    yield agreement.attempt("separation.separate", len(HEAD), partial(separated, two, device))
+    yield attempt("separation.separate", len(HEAD), partial(separated, two, device))
 
 
 def closed(drawn: Sequence[federated.Round], device: str) -> tuple[object, ...]:

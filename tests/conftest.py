@@ -10,8 +10,10 @@ from torch import Generator
 
 from dlgutils.federated import Round
 from dlgutils.testing import tiny_round
+from tests.helpers import elsewhere
 
 torch.set_num_threads(1)
+elsewhere.register()  # before the first backward pass of the process
 settings.register_profile("book", max_examples=25, deadline=None, derandomize=True, database=None)
 settings.load_profile("book")
 

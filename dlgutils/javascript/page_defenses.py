@@ -9,13 +9,14 @@ from the pull.
 from collections.abc import Mapping
 from dataclasses import replace
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import grad, grad_and_value
 
 from dlgutils import attacks
 from dlgutils.federated import defenses
 from dlgutils.javascript.page_functions import (
     Example,
+    attackers_copy,
     from_page,
     pick,
     with_prefix,
@@ -120,9 +121,10 @@ def sent(defense: Defense, example: Example) -> Function:
 def made(attack: Attack, example: Example) -> Function:
     """The gradient of a guess, under the names made.NAME, of x, logits, mask and weights.NAME."""
     guesses = _guesses(example)
+    model = attackers_copy(example.model, attack)
 
     def gradient(t: Tensors) -> Tensors:
-        return with_prefix("made", _gradient(attack, example, pick(t, list(guesses)), t))
+        return with_prefix("made", _gradient(model, attack, pick(t, list(guesses)), t))
 
     return gradient, {**guesses, "mask": example.mask, **example.weights}
 
@@ -154,12 +156,13 @@ def slopes(attack: Attack, example: Example) -> Function:
     The function takes x, logits, mask, weights.NAME and pull.NAME.
     """
     guesses = _guesses(example)
+    model = attackers_copy(example.model, attack)
 
     def evaluate(t: Tensors) -> Tensors:
         pull = without_prefix("pull", t)
 
         def along(unknown: Tensors) -> Tensor:
-            gradient = _gradient(attack, example, unknown, t)
+            gradient = _gradient(model, attack, unknown, t)
             return sum((pull[name] * gradient[name]).sum() for name in pull)
 
         return with_prefix("slope", grad(along)(pick(t, list(guesses))))
@@ -171,11 +174,12 @@ def slopes(attack: Attack, example: Example) -> Function:
 def prior(attack: Attack, example: Example) -> Function:
     """What weighing noise adds to the distance for one image, and its slope, of the unknowns x."""
     weighed = weighing_noise(attack, 1.0)
+    model = attackers_copy(example.model, attack)
 
     def evaluate(t: Tensors) -> Tensors:
         def loss(x: Tensor) -> Tensor:
             y = example.logits
-            return weighed.prior(decode_guess(example.copy, weighed, Guess(x, y)))
+            return weighed.prior(decode_guess(model, weighed, Guess(x, y)))
 
         slope, value = grad_and_value(loss)(t["x"])
         return {"value": value, "slope.x": slope}
@@ -187,9 +191,9 @@ def _guesses(example: Example) -> Tensors:
     return {"x": example.x, "logits": example.logits}
 
 
-def _gradient(attack: Attack, example: Example, unknown: Tensors, given: Tensors) -> Tensors:
+def _gradient(model: nn.Module, attack: Attack, unknown: Tensors, given: Tensors) -> Tensors:
     """The gradient of a guess, under the mask and for the weights that are given."""
     known = from_page({"mask": given["mask"]})
-    guess = decode_guess(example.copy, attack, from_page(unknown), known)
+    guess = decode_guess(model, attack, from_page(unknown), known)
     weights = without_prefix("weights", given)
-    return gradients.of_guess(weights, example.copy, guess, Protocol())
+    return gradients.of_guess(weights, model, guess, Protocol())

@@ -1,7 +1,8 @@
 """What a page computes with PyTorch's graphs: the client's gradient, the matching loss, the image.
 
 A page calls the tensors of a guess x, logits and mask, and those of a round weights.NAME and
-gradient.NAME. A label that is known has logits of 0 and −∞.
+gradient.NAME; what was read off the gradient to be matched instead of it is read.NAME. A label that
+is known has logits of 0 and −∞.
 """
 
 from collections.abc import Sequence
@@ -23,8 +24,7 @@ ACTIVATIONS = {"sigmoid": nn.Sigmoid, "relu": nn.ReLU}
 class Example(NamedTuple):
     """A round, and one value of everything that a page may guess, to trace the functions with."""
 
-    model: nn.Module  # the client's
-    copy: nn.Module  # the attacker's, in which every ReLU is smooth
+    model: nn.Module
     shared: Shared
     x: Tensor
     mask: Tensor
@@ -53,13 +53,16 @@ def example(activation: str = "sigmoid", batch: int = 1) -> Example:
     model, _, shared, masks = federated.honest(model, data.photos(*names), generator, init=None)
     x = shared.like.new_full(shared.x_shape, 0.5)
     logits = shared.like.new_zeros(batch, shared.classes)
-    return Example(model, attackers_copy(model), shared, x, masks[MASK], logits)
+    return Example(model, shared, x, masks[MASK], logits)
 
 
-def attackers_copy(model: nn.Module) -> nn.Module:
-    """The model that an attacker searches with: `models.smooth_relu` of it, if it has ReLUs."""
+def attackers_copy(model: nn.Module, attack: Attack) -> nn.Module:
+    """The model that an attacker searches with.
+
+    `models.smooth_relu` of it, if it has ReLUs and gradients are matched: their slopes jump.
+    """
     has_relu = any(isinstance(layer, nn.ReLU) for layer in model.modules())
-    return models.smooth_relu(model) if has_relu else model
+    return models.smooth_relu(model) if has_relu and attack.compare is None else model
 
 
 def client_gradient(example: Example) -> Function:
@@ -96,24 +99,34 @@ def unknowns(transform: Transform, example: Example) -> Function:
 def loss_and_slopes(attack: Attack, example: Example) -> Function:
     """The matching loss as "value", and its slopes in the image and the label.
 
-    The function takes x, logits, mask, weights.NAME and gradient.NAME; the slopes are "slope.x" and
-    "slope.logits". For a label that is known, the page ignores the latter.
+    The function takes x, logits, mask, weights.NAME, and gradient.NAME or read.NAME; the slopes are
+    "slope.x" and "slope.logits". For a label that is known, the page ignores the latter.
     """
     guesses = {"x": example.x, "logits": example.logits}
+    model = attackers_copy(example.model, attack)
+    kind, compared = what_is_compared(attack, example)
 
     def evaluate(t: Tensors) -> Tensors:
         weights = without_prefix("weights", t)
-        target = without_prefix("gradient", t)
+        target = without_prefix(kind, t)
         given = from_page({"mask": t["mask"]})
 
         def loss(unknown: Tensors) -> Tensor:
             guess = from_page(unknown)
-            return objective(example.copy, attack, guess, given, weights, target)
+            return objective(model, attack, guess, given, weights, target)
 
         slopes, value = grad_and_value(loss)(pick(t, list(guesses)))
         return {"value": value, **with_prefix("slope", slopes)}
 
-    return evaluate, {**guesses, "mask": example.mask, **example.weights, **example.gradient}
+    given = {"mask": example.mask, **example.weights, **with_prefix(kind, compared)}
+    return evaluate, {**guesses, **given}
+
+
+def what_is_compared(attack: Attack, example: Example) -> tuple[str, Tensors]:
+    """The prefix in a page, gradient or read, and the tensors of the round that are matched."""
+    if attack.compare is None:
+        return "gradient", example.shared.gradient
+    return "read", attack.compare.of_round(example.model, example.shared)
 
 
 def to_page(guess: Guess) -> Tensors:

@@ -18,8 +18,14 @@ from dlgutils.javascript.translate import STATIC, Function, compile
 from dlgutils.protocol import Defense
 from dlgutils.types import Attack, Optimizer, nothing
 
-ATTACKS = (attacks.idlg, attacks.mask_reading, attacks.dlg, attacks.idlg_fresh_masks)
-"""The recipes that a page can run."""
+ATTACKS = (
+    attacks.idlg,
+    attacks.mask_reading,
+    attacks.dlg,
+    attacks.idlg_fresh_masks,
+    attacks.features,
+)
+"""The recipes that a page can run; the last matches features, of one image, without a defence."""
 
 BATCHES = (1, 2, 4)
 """How many images a page attacks together."""
@@ -78,12 +84,14 @@ def compile_attacks(
         "defenses": page_defenses.describe_defenses(defenses),
     }
     by_objective = {objectives[attack.name]: attack for attack in recipes}
+    of_gradients = {name: match for name, match in by_objective.items() if match.compare is None}
     functions = _functions_of_image(one)
     if defenses:
-        functions |= page_defenses.functions_of_gradient(by_objective, defenses, one)
+        functions |= page_defenses.functions_of_gradient(of_gradients, defenses, one)
     for activation, batch in itertools.product(activations, batches):
         example = page_functions.example(activation, batch)
-        of_network = _functions_of_network(by_objective, example, bool(defenses))
+        objectives_here = by_objective if batch == 1 else of_gradients
+        of_network = _functions_of_network(objectives_here, example, bool(defenses))
         for name, function in of_network.items():
             functions[f"{name}_{activation}_{batch}"] = function
     facts = f"const network = {json.dumps(network)};\n"
@@ -112,11 +120,11 @@ def _functions_of_network(
 
 
 def name_objectives(recipes: Sequence[Attack]) -> dict[str, str]:
-    """{attack: name of its objective}; attacks that match gradients alike share one."""
+    """{attack: name of its objective}; attacks that match alike share one."""
     objectives: dict[tuple, str] = {}
     names = {}
     for attack in recipes:
-        same = (attack.decode, attack.distance, attack.prior, attack.transform)
+        same = (attack.decode, attack.distance, attack.prior, attack.transform, attack.compare)
         names[attack.name] = objectives.setdefault(same, f"objective{len(objectives)}")
     return names
 
@@ -137,6 +145,7 @@ def describe_attack(attack: Attack, example: Example) -> dict[str, Any]:
         "unknowns": {name: tensor.numel() for name, tensor in start.items()},
         "readsLabel": inferred.y is not None,
         "readsMask": MASK in inferred.masks,
+        "readsFeatures": attack.compare is not None,
         "draws": attack.draw is not nothing,
         "optimizer": describe_optimizer(attack.optimizer),
     }

@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 from dlgutils import models
 from dlgutils.javascript import page_defenses, page_functions
 from dlgutils.matching import frame_schedule, invert
-from dlgutils.types import Attack, Guess, Result, Shared
+from dlgutils.types import Attack, Comparison, Guess, Result, Shared
 
 Send = Callable[[dict, list[bytes]], None]
 """(message, buffers) -> to the page."""
@@ -29,7 +29,7 @@ def run_attack(
     Args:
         recipe: the attack; what it would infer, the page has inferred.
         message: the page's, of kind "run": batch, activation, rate, defense, knows, steps, seed,
-            names, labels, mask.
+            names, labels, mask, features.
         buffers: the arrays that the message names.
         send: takes the reports, messages of kind "frame" and one of kind "done".
         stop: ends the attack early once it is set.
@@ -41,6 +41,8 @@ def run_attack(
     guess = read_guess(message)
     shared = read_shared(model, message, buffers)
     attack = replace(page_defenses.knowing(recipe, shared), infer=lambda *_: guess)
+    if recipe.compare:
+        attack = replace(attack, compare=comparison_as_read(recipe.compare, message))
     film = frame_schedule(message["steps"], FRAMES)
     report = Report(send, message["run"], film)
     generator = Generator().manual_seed(message["seed"])
@@ -50,7 +52,7 @@ def run_attack(
         return stop.is_set()
 
     result = invert(
-        page_functions.attackers_copy(model),
+        page_functions.attackers_copy(model, recipe),
         shared,
         attack,
         generator,
@@ -59,6 +61,12 @@ def run_attack(
     )
     report.send("done", result.loss.shape[1], float(result.best_loss), result.x[0])
     return result
+
+
+def comparison_as_read(compare: Comparison, message: dict) -> Comparison:
+    """The same comparison with the features that the page has read, the classifier's inputs."""
+    features = {"fc.weight": torch.tensor(message["features"])[None]}
+    return compare._replace(of_round=lambda *_: features)
 
 
 class Report:

@@ -130,7 +130,8 @@ def lab(
     (`javascript.worker_source`), so it needs no kernel, and the picture never leaves the page. With
     a kernel the reader may choose PyTorch, which gets the gradient, never the picture. The lab
     opens with the choices that the arguments name. The attacker of a ReLU network searches with a
-    smooth copy of it (`models.smooth_relu`).
+    smooth copy of it (`models.smooth_relu`), unless features are matched: that attack takes the
+    network as it is, one picture, and no defence into account.
 
     Args:
         photo: one of `data.class_names("photos")`, or a fruit that trained networks know.

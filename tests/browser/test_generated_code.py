@@ -317,7 +317,7 @@ def test_objectives_and_their_slopes_are_pytorchs(page, a_round, attack, guess):
         unknowns["logits"] = inputs["logits"]
     else:
         known = known._replace(y=made.secret.y)
-    copy = attackers_copy(made.model)
+    copy = attackers_copy(made.model, attack)
 
     def loss(unknowns):
         guess = Guess(unknowns["x"], unknowns.get("logits"))
@@ -327,6 +327,47 @@ def test_objectives_and_their_slopes_are_pytorchs(page, a_round, attack, guess):
     wanted = {"value": value, **{f"slope.{key}": t for key, t in slope.items()}}
     found = evaluated(page, javascript.worker_source(), f"objective0_{network}", inputs)
     assert_near({key: found[key] for key in wanted}, wanted)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("rate", [0.0, 0.5])
+def test_matching_features_and_its_slope_are_pytorchs(page, activation, rate):
+    gen = torch.Generator().manual_seed(1)
+    model = models.lenet(dropout=rate, activation=ACTIVATIONS[activation])
+    made = federated.honest(model, data.photos("cat"), gen)
+    features = attacks.features.compare.of_round(made.model, made.shared)
+    known = attacks.features.infer(made.model, made.shared)
+    x = torch.rand(made.shared.x_shape, generator=gen)
+    inputs = {**without(inputs_of(made), "y"), "x": attacks.features.transform.encode(x)}
+    inputs |= {
+        "read.fc.weight": features["fc.weight"],
+        "mask": known.masks.get(MASK, inputs["mask"]),
+    }
+
+    def loss(u):
+        return objective(
+            made.model, attacks.features, Guess(u), known, made.shared.weights, features
+        )
+
+    slope, value = grad_and_value(loss)(inputs["x"])
+    source = javascript.worker_source()
+    found = evaluated(page, source, f"objective1_{activation}_1", inputs)
+    assert_near(without(found, "slope.logits"), {"value": value, "slope.x": slope})
+
+
+def test_features_are_read_as_the_library_reads_them(page):
+    gen = torch.Generator().manual_seed(2)
+    made = federated.honest(models.lenet(dropout=0.5), data.photos("cat"), gen)
+    wanted = attacks.features.compare.of_round(made.model, made.shared)["fc.weight"]
+    gradient = [
+        made.shared.gradient[f"fc.{name}"].flatten().tolist() for name in ("weight", "bias")
+    ]
+    found = page.evaluate(
+        "([source, weight, bias]) => Array.from("
+        "new Function(`${source}; return readFeatures;`)()(weight, bias))",
+        [javascript.worker_source(), *gradient],
+    )
+    assert torch.tensor(found) == pytest.approx(wanted.flatten(), rel=1e-4, abs=1e-6)
 
 
 def test_picture_is_pytorchs(page):
@@ -395,7 +436,7 @@ def test_losses_and_slopes_of_who_knows_the_defense_are_pytorchs(page, a_round, 
     inputs = {**without(inputs_of(made), "y"), "x": attack.transform.encode(x)}
     inputs |= {f"gradient.{key}": g for key, g in gradient.items()}
     known = Guess(y=made.secret.y, masks={MASK: inputs["mask"]})
-    copy = attackers_copy(made.model)
+    copy = attackers_copy(made.model, attack)
 
     def loss(u):
         round_ = (shared.weights, shared.gradient, shared.protocol)

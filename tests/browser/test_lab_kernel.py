@@ -91,6 +91,18 @@ def test_lab_knows_the_defense_with_either_engine(lab, engine):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("engine", ["page", "kernel"])
+def test_lab_matches_the_features_of_a_trained_network_with_either_engine(lab, engine):
+    choose(lab, "engine", engine)
+    lab.get_by_role("button", name="A trained network, features", exact=True).click()
+    caption = lab.locator("[aria-live]")
+    expect(caption).to_contain_text("Done after 300 evaluations", timeout=60_000)
+    rmse = caption.inner_text().rpartition("RMSE ")[2]
+    lab.get_by_role("button", name="No defence", exact=True).click()
+    assert float(rmse.split(",")[0]) < 0.15
+
+
+@pytest.mark.slow
 def test_lab_takes_nothing_from_a_stopped_run_into_the_next(lab):
     """The kernel ends the stopped run a little later and reports it; the new one goes on."""
     choose(lab, "engine", "kernel")

@@ -73,7 +73,7 @@ def test_share_refuses_a_single_bad_pixel():
 @pytest.mark.parametrize("label", [4, -1, 100])
 def test_share_refuses_labels_that_the_model_does_not_know(label):
     refused(
-        rf"labels lie in 0 … 3 for this model, got {label}",
+        rf"labels lie in 0 … 3 for this model, got {label}$",
         batch=Batch(ONE.x, torch.tensor([label])),
     )
 
@@ -281,7 +281,7 @@ def test_check_refuses_a_gradient_that_is_not_finite(tiny, bad):
 
 def test_check_refuses_a_zero_gradient(tiny):
     model, _, shared, *_ = tiny()
-    with pytest.raises(ValueError, match=r"zero everywhere, .*multiplied by zero"):
+    with pytest.raises(ValueError, match=r"zero everywhere, .*rounded to zero.*multiplied by zero"):
         checks.check(
             model, replace(shared, gradient={name: 0 * g for name, g in shared.gradient.items()})
         )
@@ -301,3 +301,8 @@ def test_share_refuses_a_layer_under_two_names_and_leaves_it_whole():
     ):
         share(model, Batch(torch.rand(1, 1, 4, 4), torch.tensor([3])))
     assert isinstance(layer.weight, nn.Parameter)
+
+
+def test_share_refuses_a_batch_without_images():
+    empty = Batch(ONE.x[:0], ONE.y[:0])
+    refused(r"at least one image, got the shape \(0, 1, 8, 8\)", batch=empty)

@@ -1,5 +1,7 @@
 """The benchmarks run, on a few runs and evaluations; what they measure is in RESULTS.md."""
 
+import math
+import time
 from itertools import islice
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import torch
 
 from benchmarks import (
     agreement,
+    attempts,
     batch_readings,
     gpu,
     memory,
@@ -84,14 +87,52 @@ def test_relative_sees_nan_only_where_one_side_has_it():
     assert agreement.relative(numbers, torch.ones(1, 2)) != 0
 
 
-def test_attempt_makes_a_row_of_an_error(monkeypatch):
-    monkeypatch.setattr(agreement, "FAILURES", [])
+@pytest.fixture
+def failures(monkeypatch):
+    """The failures of this test alone."""
+    monkeypatch.setattr(attempts, "FAILURES", [])
+    yield attempts.FAILURES
+    attempts.allow(math.inf)
+
+
+def test_attempt_makes_a_row_of_an_error(failures):
 
     def fails():
         raise RuntimeError("no kernel\nfor this")
 
-    assert agreement.attempt("row", 4, fails) == ("row", "RuntimeError: no kernel", "–", "–")
-    assert len(agreement.FAILURES) == 1
+    assert attempts.attempt("row", 4, fails) == ("row", "RuntimeError: no kernel", "–", "–")
+    assert len(failures) == 1
+
+
+@pytest.mark.parametrize("seconds", [0, 0.05])
+def test_attempt_leaves_out_what_comes_too_late(failures, seconds):
+    def takes_long():
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            torch.ones(9)
+        return ("done",)
+
+    attempts.allow(seconds)
+    late = attempts.attempt("row", 3, takes_long)
+    assert late == ("row", "left out: the time is over", "–")
+    attempts.allow(10)
+    assert attempts.attempt("row", 2, lambda: ("done",)) == ("row", "done")
+    assert not failures
+
+
+def test_gpu_without_time_leaves_out_every_row(failures, capsys):
+    assert gpu.main(["cpu", "--small", "--seconds", "0"]) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if "left out" in line]
+    assert len(rows) > 20
+
+
+@pytest.mark.slow
+def test_gpu_runs_from_beginning_to_end_on_the_cpu(failures, capsys):
+    """Slow, about 20 s: every table, with few runs."""
+    assert gpu.main(["cpu", "--small"]) == 0
+    printed = capsys.readouterr().out
+    assert "left out" not in printed
+    assert all(f"({number}" in printed for number in range(1, 6))
 
 
 def test_without_descent_finds_label_and_image():

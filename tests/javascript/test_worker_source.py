@@ -26,17 +26,20 @@ def test_worker_source_describes_every_attack():
     assert (described["features"], described["classes"]) == (768, 12)
     assert list(described["attacks"]) == [attack.name for attack in javascript.ATTACKS]
     found = {
-        name: ([*a["unknowns"]], a["readsLabel"], a["readsMask"], a["draws"])
+        name: ([*a["unknowns"]], a["readsLabel"], a["readsMask"], a["readsFeatures"], a["draws"])
         for name, a in described["attacks"].items()
     }
     assert found == {
-        "iDLG": (["x"], True, False, False),
-        "iDLG, mask read": (["x"], True, True, False),
-        "DLG": (["x", "logits"], False, False, False),
-        "iDLG, fresh masks": (["x"], True, False, True),
+        "iDLG": (["x"], True, False, False, False),
+        "iDLG, mask read": (["x"], True, True, False, False),
+        "DLG": (["x", "logits"], False, False, False, False),
+        "iDLG, fresh masks": (["x"], True, False, False, True),
+        "Features": (["x"], True, True, True, False),
     }
     assert described["attacks"]["DLG"]["unknowns"] == {"x": 3072, "logits": 12}
-    assert {attack["objective"] for attack in described["attacks"].values()} == {"objective0"}
+    *of_gradients, of_features = [a["objective"] for a in described["attacks"].values()]
+    assert set(of_gradients) == {"objective0"}
+    assert of_features == "objective1"
 
 
 def test_worker_source_has_the_functions_of_every_network():
@@ -45,6 +48,11 @@ def test_worker_source_has_the_functions_of_every_network():
         for activation in ("sigmoid", "relu"):
             for batch in (1, 2, 4):
                 assert f"\n{kind}_{activation}_{batch}() {{" in source
+
+
+def test_worker_source_matches_features_of_one_image_and_without_a_defense():
+    functions = re.findall(r"^(objective1\w*)\(\) {", javascript.worker_source(), re.MULTILINE)
+    assert functions == ["objective1_sigmoid_1", "objective1_relu_1"]
 
 
 def test_worker_source_has_the_functions_of_every_defense():

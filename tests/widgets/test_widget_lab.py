@@ -73,7 +73,7 @@ def test_lab_offers_every_photograph_and_attack(lab):
     assert lab.photos[:12] == list(data.class_names("photos"))
     assert lab.photos[12:] == list(trained_networks().names)
     assert len(pictures) == 24 * 3 * 32 * 32
-    assert lab.attacks == ["iDLG", "iDLG, mask read", "DLG", "iDLG, fresh masks"]
+    assert lab.attacks == ["iDLG", "iDLG, mask read", "DLG", "iDLG, fresh masks", "Features"]
     assert (cat == (CAT.x[0] * 255).round().byte().permute(1, 2, 0).numpy()).all()
     assert (lab.photo, lab.label) == ("cat", "cat")
     assert (lab.weights, lab.rate, lab.engine) == ("default", 0.0, "page")

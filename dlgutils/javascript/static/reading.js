@@ -22,6 +22,20 @@ export function readMask(weightGradient, classes, kept, noise) {
   return mask;
 }
 
+// What entered the classifier, of one image: its weight's gradient is the product of the bias's and
+// of these features, which are found by least squares.
+export function readFeatures(weightGradient, biasGradient) {
+  const features = new Float64Array(weightGradient.length / biasGradient.length);
+  let square = 0;
+  biasGradient.forEach((delta, k) => {
+    square += delta * delta;
+    for (let j = 0; j < features.length; j++) {
+      features[j] += delta * weightGradient[k * features.length + j];
+    }
+  });
+  return Float32Array.from(features, (sum) => sum / square);
+}
+
 function columnNorm(matrix, width, column) {
   const entries = [];
   for (let i = column; i < matrix.length; i += width) entries.push(matrix[i]);

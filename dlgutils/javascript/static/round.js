@@ -3,7 +3,7 @@
 /* global generated, network */
 
 import { drawMask, drawNormal, drawUniform, generator } from "./random.js";
-import { oneHot, readLabels, readMask } from "./reading.js";
+import { oneHot, readFeatures, readLabels, readMask } from "./reading.js";
 
 // The network's weights: drawn, or, if the client's network is trained, those that the page has.
 function weightsOf({ weights, trained }, random) {
@@ -45,13 +45,20 @@ export function share({ images, labels, activation, rate, defense, seed, ...clie
 
 // What the attacker reads off the gradient of a batch: null for what this attack does not read.
 // `sigma` is the noise that the attacker knows of.
-export function read({ readsLabel, readsMask }, shared, batch, rate, sigma) {
-  const labels = readsLabel ? readLabels(shared["gradient.fc.bias"], batch) : null;
-  if (!readsMask || rate === 0) return { labels, maskRead: null };
-  const weightGradient = shared["gradient.fc.weight"];
+export function read({ readsLabel, readsMask, readsFeatures }, shared, batch, rate, sigma) {
+  const [weight, bias] = [shared["gradient.fc.weight"], shared["gradient.fc.bias"]];
+  return {
+    labels: readsLabel ? readLabels(bias, batch) : null,
+    maskRead: readsMask && rate > 0 ? readMasks(weight, batch, rate, sigma) : null,
+    features: readsFeatures ? readFeatures(weight, bias) : null,
+  };
+}
+
+// The masks of a batch, as far as a gradient shows them.
+function readMasks(weightGradient, batch, rate, sigma) {
   const kept = 1 / (1 - rate ** batch); // the mean of what is not dropped in every image
   const one = readMask(weightGradient, network.classes, kept, sigma);
   const maskRead = new Float32Array(batch * one.length);
   for (let place = 0; place < maskRead.length; place += one.length) maskRead.set(one, place);
-  return { labels, maskRead };
+  return maskRead;
 }

@@ -26,12 +26,13 @@ export function workerOf(script, answered, failed) {
 
 // The kernel gets what a server would get, weights and gradient, and what the page has read off
 // them; never the pictures.
-export function sendToKernel(model, settings, { shared, labels, maskRead }) {
+export function sendToKernel(model, settings, { shared, labels, maskRead, features }) {
   const { run, attack, batch, activation, rate, defense, knows, steps, seed } = settings;
   const names = Object.keys(shared);
   const mask = maskRead && Array.from(maskRead);
   const buffers = names.map((name) => shared[name].buffer);
+  const read = { labels, mask, features: features && Array.from(features) };
   const chosen = { run, attack, batch, activation, rate, defense, knows, steps, seed };
-  const message = { kind: "run", ...chosen, names, labels, mask };
+  const message = { kind: "run", ...chosen, names, ...read };
   model.send(message, undefined, buffers);
 }

@@ -22,19 +22,22 @@ function bars(figure, values, description) {
 
 // Masks of a batch side by side, one square for each feature before the classifier: light if taken
 // as kept, dark if as dropped.
-function squares(figure, mask, batch, description) {
-  const size = mask.length / batch;
+function squares(figure, values, batch, description) {
+  const size = values.length / batch;
+  const most = Math.max(...values) || 1;
   const shape = [size / SIDE, SIDE * batch, 1];
   const grid = picture(description, shape);
-  const shades = Uint8Array.from(mask, (_, k) => {
+  const shades = Uint8ClampedArray.from(values, (_, k) => {
     const [row, column] = [Math.floor(k / shape[1]), k % shape[1]];
     const place = size * Math.floor(column / SIDE) + SIDE * row + (column % SIDE);
-    return mask[place] > 0 ? 235 : 25;
+    return 25 + (210 * values[place]) / most;
   });
   paint(grid, shades, shape, description);
   figure.style.setProperty("--pictures", batch);
   figure.replaceChildren(...grid.childNodes);
 }
+
+const FEATURE_WORDS = "features read: the numbers that entered the classifier, light if large";
 
 function labelWords(labels, truth, classes) {
   const [word, several] = truth.length > 1 ? ["labels", true] : ["label", false];
@@ -62,6 +65,10 @@ export function readings() {
   const show = (message, truth, classes) => {
     const words = labelWords(message.labels, truth, classes);
     bars(labelFigure, message.delta, `gradient of the bias, a bar for each class; ${words}`);
+    if (message.features) {
+      squares(maskFigure, message.features, 1, FEATURE_WORDS);
+      return;
+    }
     const taken = message.maskRead ?? message.mask.map(() => 1);
     squares(maskFigure, taken, truth.length, maskWords(message, taken, truth.length));
   };

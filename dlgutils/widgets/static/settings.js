@@ -9,6 +9,7 @@ const WEIGHTS = {
   trained: "trained on fruit",
 };
 const NONE = "none"; // of the defences
+const FEATURES = "Features"; // an attack for one picture, which knows no defence
 const PLAIN = {
   batch: 1,
   activation: "sigmoid",
@@ -18,6 +19,7 @@ const PLAIN = {
   knows: false,
   attack: "iDLG",
 };
+const TRAINED = { weights: "trained", photo: "orange" };
 const PRUNED = { defense: "largest 10 % kept" };
 const PRESETS = {
   "No defence": {},
@@ -26,7 +28,8 @@ const PRESETS = {
   "Pruning, naive attacker": PRUNED,
   "Pruning, defence known": { ...PRUNED, knows: true },
   "A batch of four": { batch: 4 },
-  "A trained network": { weights: "trained", photo: "orange" },
+  "A trained network": TRAINED,
+  "A trained network, features": { ...TRAINED, activation: "relu", attack: FEATURES },
 };
 
 const group = (title, ...controls) =>
@@ -48,15 +51,17 @@ function surprise(model) {
   const weights = among(Object.keys(WEIGHTS));
   const photos = model.get("photos");
   const half = photos.length / 2;
+  const attack = among(model.get("attacks"));
+  const isSimple = attack === FEATURES;
   return {
     weights,
     photo: among(weights === "trained" ? photos.slice(half) : photos.slice(0, half)),
-    batch: among(BATCHES),
+    batch: isSimple ? 1 : among(BATCHES),
     activation: among(["sigmoid", "sigmoid", "relu"]),
     rate: among([0, 0, 0.5, 0.9]),
     defense: among([NONE, among(model.get("defenses"))]),
-    knows: among([false, true]),
-    attack: among(model.get("attacks")),
+    knows: isSimple ? false : among([false, true]),
+    attack,
     seed: Math.floor(Math.random() * 1000),
   };
 }
