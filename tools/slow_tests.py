@@ -1,9 +1,9 @@
 """Which tests `make unit` leaves out for their length: python -m tools.slow_tests [tests.xml ...]
 
 `make library` writes down how long every test took. From these reports this makes tests/slow.csv
-anew: the longest tests, each with the seconds of all its cases, until the others together take a
-minute and a half of one core. Tests that say themselves that they are slow are left out before.
-Take the reports on a machine that is not busy.
+anew: the tests whose cases are longest, each with the seconds of all its cases, until the others
+together take a minute and a half of one core. Tests that say themselves that they are slow are left
+out before. Take the reports on a machine that is not busy.
 """
 
 import csv
@@ -29,17 +29,21 @@ def cases(report: Path) -> Iterator[tuple[str, float]]:
 
 
 def longest(times: Iterable[tuple[str, float]], budget: float) -> dict[str, float]:
-    """The fewest tests without which the others take at most `budget` seconds, longest first."""
-    sums = Counter()
+    """The tests of the longest cases, without which the others take at most `budget` seconds.
+
+    {name: seconds of all its cases}, those with the longest cases first.
+    """
+    sums, counts = Counter(), Counter()
     for name, seconds in times:
         sums[name] += seconds
+        counts[name] += 1
     left = sums.total()
     found = {}
-    for name, seconds in sums.most_common():
+    for name in sorted(sums, key=lambda name: sums[name] / counts[name], reverse=True):
         if left <= budget:
             break
-        found[name] = seconds
-        left -= seconds
+        found[name] = sums[name]
+        left -= sums[name]
     return found
 
 
