@@ -4,7 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 HTML := _build/html
-CACHE := _build/.jupyter_cache
 
 # The networks here are small: more threads slow them down, and two notebooks share the cores.
 export OMP_NUM_THREADS ?= 1
@@ -32,29 +31,14 @@ $(READY): requirements.txt pyproject.toml
 
 # The book -----------------------------------------------------------------------------------------------------
 
-# Jupyter Book's cache knows the cells but not the library behind them: a changed library empties it.
-_build/.library: $(READY) $(shell find dlgutils -type f -not -path '*/__pycache__/*')
-	@rm -rf $(CACHE)
-	@mkdir -p _build && touch $@
-
-# The pictures of the chapters, drawn by runs of the library.
-_build/cards/lab.png: tools/book/draw_cards.py _build/.library
-	$(BIN)/python $<
-
-# The floors of the library, drawn from its code.
-_build/floors.png: tools/book/draw_floors.py tools/architecture.py _build/.library
-	$(BIN)/python -m tools.book.draw_floors
-
-book: $(READY) _build/.library _build/cards/lab.png _build/floors.png ## build the book, strictly, about 10 minutes; it opens at _build/html/index.html
-	@echo "== the chapters: those whose code has changed, two at a time, into the cache from which the book is built"
-	@yes | $(BIN)/jcache notebook -p $(CACHE) clear >/dev/null
-	@yes | $(BIN)/jcache notebook -p $(CACHE) add notebooks/*.ipynb >/dev/null
-	$(BIN)/jcache project -p $(CACHE) execute -e local-parallel -t 600
-	@$(BIN)/python -m tools.book.chapter_times
+# Each step does again only what depends on something that has changed; see the tools.
+book: $(READY) ## build the book, strictly, about 10 minutes; it opens at _build/html/index.html
+	@$(BIN)/python -m tools.book.pictures
+	@echo "== the chapters that are out of date, into the cache from which the book is built"
+	@$(BIN)/python -m tools.book.run_chapters
 	@echo "== the book: every warning an error"
-	$(BIN)/python tools/book/fetch_assets.py
-	rm -rf $(HTML) _build/.doctrees
-	$(BIN)/jupyter-book build . -W -n --keep-going
+	@$(BIN)/python tools/book/fetch_assets.py
+	@$(BIN)/python -m tools.book.build_pages
 	@echo "== the book to print: $(HTML)/gradients-leak.pdf"
 	-@$(BIN)/python tools/book/browser.py
 	$(BIN)/python tools/book/print_book.py
@@ -76,10 +60,11 @@ lint: $(READY) ## style of code and notebooks
 
 library: $(READY) ## all tests of the library
 	@echo "== the library"
-	$(BIN)/python -m pytest tests --ignore=tests/browser -n 2
+	$(BIN)/python -m pytest tests --ignore=tests/browser -n 2 --dist worksteal --junitxml=_build/tests.xml
+	$(BIN)/python -m pytest tests/elsewhere -n 2
 
-unit: $(READY) ## its fast tests only, in less than a minute
-	$(BIN)/python -m pytest tests --ignore=tests/browser -n 2 -m "not slow"
+unit: $(READY) ## its fast tests only, in about a minute
+	$(BIN)/python -m pytest tests --ignore=tests/browser -n 2 --dist worksteal -m "not slow"
 
 notebooks: $(READY) ## run every notebook, cell by cell
 	@echo "== the notebooks"
@@ -90,7 +75,7 @@ browser: $(READY)
 
 pages: $(READY) browser ## the built book in a real browser
 	@echo "== the pages in a browser"
-	$(BIN)/python -m pytest tests/browser
+	$(BIN)/python -m pytest tests/browser -n 2 --dist loadfile
 
 bench: $(READY) ## how fast and how lean: ours beside the public reference loop, about 15 minutes
 	$(BIN)/python -m benchmarks.speed

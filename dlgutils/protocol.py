@@ -121,10 +121,11 @@ class Protocol:
         norm = 1.0 if self.example_norm is None else self.example_norm
         if not (isinstance(norm, Real) and 0 < norm < math.inf):
             raise ValueError(f"example_norm is a positive number, or None, got {norm!r}")
-        known = isinstance(self.defenses, tuple)
-        if not known or not all(isinstance(defense, Defense) for defense in self.defenses):
+        row = self.defenses
+        if not (isinstance(row, tuple) and all(isinstance(each, Defense) for each in row)):
+            came = f"{row.name!r} alone" if isinstance(row, Defense) else f"a {type(row).__name__}"
             raise ValueError(
-                f"defenses are a tuple of defences, got {self.defenses!r}; make them with "
+                f"defenses are a tuple of defences, got {came}; make them with "
                 "federated.defenses, as in (defenses.clip(1.0), defenses.noise(0.001))"
             )
 

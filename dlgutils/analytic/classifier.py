@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from dlgutils.analytic.sparse_rows import RowSpace
 from dlgutils.types import Shared, Tensors
@@ -42,6 +43,18 @@ class Classifier(NamedTuple):
         fit = torch.linalg.lstsq(x.T, self.gradient.to(x).T)
         delta = fit.solution * length
         return inputs, delta.argmin(1)
+
+    def without(self, inputs: Tensor, y: Tensor, factor: float) -> "Classifier":
+        """The classifier with the gradient of the other images.
+
+        Args:
+            inputs: of some images, (n, features + 1).
+            y: their labels, (n,).
+            factor: by which the loss multiplies δ.
+        """
+        difference = (inputs @ self.weights.T).softmax(1)
+        difference = difference - one_hot(y, len(self.weights)).to(difference)
+        return self._replace(gradient=self.gradient - factor * difference.T @ inputs)
 
     def residual(self, inputs: Tensor, delta: Tensor) -> float:
         """‖G − Δᵀ H‖ / ‖G‖: how far these inputs, H, and δ, Δ, are from giving the gradient, G.

@@ -15,18 +15,19 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from dlgutils.analytic import label_counts, mixing, single_images
+from dlgutils.analytic import known_labels, label_counts, mixing, mixing_search, single_images
 from dlgutils.analytic.classifier import Classifier
 from dlgutils.analytic.mixing import System
-from dlgutils.analytic.mixing_search import affordable, descents, search_together
 from dlgutils.analytic.mixing_solution import Found, near, polish
 from dlgutils.analytic.mixing_system import row_scale_of, system_of
 
 _FIRST_ATTEMPTS = 2  # at all images together
 _ATTEMPTS = 6  # at those that are left where nothing is determined alone
-_ATTEMPTS_BESIDE = 1  # at those that are left where something is
-_TRIED_AT_ONCE = 8  # of the batches that may be left
+_ATTEMPTS_BESIDE = 2  # at those that are left where something is
+_TRIED_AT_ONCE = 4  # of the batches that may be left
+_NEAR = 0.3  # the residual of what may be an answer for them, where rows have the length one
 _NODES = 30
+ROUNDING = 30.0  # of the relative error: how far below zero a sum without negative terms may be
 _SLACK = 3e-3  # of an image: how far sums of δ may be off once images were subtracted
 
 
@@ -48,16 +49,17 @@ class Mixture(NamedTuple):
     y: Tensor | None
     eps: float
     system: System  # of all images
+    slack: float  # below zero, of sums without negative terms, where rows have the length one
 
     def _without(self, node: _Node) -> "Mixture":
         """The rest of the batch, in equations of the same weights."""
         missing = self.images - len(node.y)
-        rest = subtract(self.classifier, node.inputs, node.y, node.factor)
+        rest = self.classifier.without(node.inputs, node.y, node.factor)
         y = None if self.y is None else label_counts.without(self.y, node.y)
         row_scale = self.system.scale / self.system.factor
         known = self.system.factor_known
         system = system_of(rest, missing, node.factor, row_scale, known=known)
-        return Mixture(rest, missing, y, self.eps, system)
+        return Mixture(rest, missing, y, self.eps, system, _SLACK)
 
     @property
     def delta_sum(self) -> Tensor | None:
@@ -66,7 +68,12 @@ class Mixture(NamedTuple):
 
 
 def search(
-    classifier: Classifier, images: int, factor: float, y: Tensor | None, eps: float
+    classifier: Classifier,
+    images: int,
+    factor: float,
+    y: Tensor | None,
+    eps: float,
+    effort: int = 1,
 ) -> Found:
     """The batch that fits the gradient best; it stops at the first that is certain.
 
@@ -78,11 +85,13 @@ def search(
         factor: by which the loss multiplies δ: one over the batch where it is a mean.
         y: (images,), the labels; None: they are sought too.
         eps: the relative error of the gradient.
+        effort: by which the number of starts of all images together is multiplied.
     """
     system = system_of(classifier, images, factor, row_scale_of(classifier, eps))
-    batch = Mixture(classifier, images, y, eps, system)
-    attempts = affordable(images, _FIRST_ATTEMPTS)
-    found = search_together(system, batch.delta_sum, y, eps, attempts=attempts)
+    batch = Mixture(classifier, images, y, eps, system, ROUNDING * eps)
+    attempts = effort * mixing_search.affordable(images, _FIRST_ATTEMPTS)
+    labels = known_labels.known_labels(system, y, batch.delta_sum, batch.slack)
+    found = mixing_search.search_together(system, labels, eps, attempts=attempts)
     if found.certain:
         return found
     again = search_in_turn(batch)
@@ -115,28 +124,13 @@ def search_in_turn(batch: Mixture) -> Found | None:
     return best
 
 
-def subtract(classifier: Classifier, inputs: Tensor, y: Tensor, factor: float) -> Classifier:
-    """The classifier with the gradient of the other images.
-
-    Args:
-        classifier: weights and gradient.
-        inputs: of some images, (n, features + 1).
-        y: their labels, (n,).
-        factor: by which the loss multiplies δ.
-    """
-    difference = (inputs @ classifier.weights.T).softmax(1)
-    difference = difference - mixing.labels_as_onehot(y, difference.shape[1])
-    gradient = classifier.gradient - factor * difference.T @ inputs
-    return classifier._replace(gradient=gradient)
-
-
 def _children(batch: Mixture, node: _Node, generator: Generator) -> list[_Node]:
     """What may be found next, and last that nothing more is determined alone."""
     found = len(node.y)
     if found == batch.images:
         return []
     rest = batch._without(node) if found else batch
-    classes = _classes_of(rest)
+    classes = known_labels.to_try(rest.system, rest.y, rest.delta_sum, rest.slack, _SLACK)
     if not found and not batch.system.factor_known and batch.classifier.has_bias:
         classes = label_counts.of_either_sign(batch.classifier.gradient[:, -1], batch.images)
     sets = single_images.find(rest.system, classes, generator)
@@ -165,31 +159,26 @@ def _completed(batch: Mixture, node: _Node) -> Found | None:
     delta_sum = rest.delta_sum
     if delta_sum is not None:
         delta_sum = delta_sum.where(delta_sum.abs() > _SLACK, 0)
-    attempts = affordable(rest.images, _ATTEMPTS_BESIDE if node.together else _ATTEMPTS)
-    chunks = descents(rest.system, delta_sum, rest.y, keep=_TRIED_AT_ONCE)
+    attempts = mixing_search.affordable(
+        rest.images, _ATTEMPTS_BESIDE if node.together else _ATTEMPTS
+    )
+    labels = known_labels.known_labels(rest.system, rest.y, delta_sum, rest.slack)
+    chunks = mixing_search.descents(rest.system, labels, batch.eps, keep=_TRIED_AT_ONCE)
     system = batch.system.multiplied(node.factor / batch.system.factor)
     best = None
-    for m, onehot in itertools.islice(chunks, attempts):
-        others = m @ rest.system.basis
+    for point, onehot in itertools.islice(chunks, attempts):
+        near_zero = point.loss < _NEAR**2
+        if not near_zero.any():
+            continue
+        others, onehot = point.m[near_zero] @ rest.system.basis, onehot[near_zero]
         known = node.inputs.expand(len(others), -1, -1)
         of_known = mixing.labels_as_onehot(node.y, onehot.shape[2])
         m = torch.cat([known, others], 1) @ system.basis.T
         onehot = torch.cat([of_known.expand(len(others), -1, -1), onehot], 1)
-        point = mixing.descend(system, m, onehot)
-        found = polish(system, *mixing.prune(point, onehot, 1), batch.eps)
+        point, onehot = mixing.prune(mixing.descend(system, m, onehot), onehot, 1)
+        found = polish(system, point.m, onehot, batch.eps)
         if best is None or found.misfit < best.misfit:
             best = found
         if best.certain:
             break
     return best
-
-
-def _classes_of(batch: Mixture) -> Tensor:
-    """The classes that the images may have: of the labels if known, else as the bias says."""
-    if batch.y is not None:
-        return batch.y.unique()
-    every = torch.arange(len(batch.system.bias))
-    if batch.delta_sum is None:
-        return every
-    least = label_counts.lower_bounds(batch.delta_sum + _SLACK)
-    return least.nonzero()[:, 0] if int(least.sum()) == batch.images else every

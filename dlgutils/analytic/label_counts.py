@@ -11,12 +11,18 @@ classes with at most one image. And a network that has not been trained gives ne
 probabilities to every image: those of its bias alone stand for P_k / B, and n_k follows by
 rounding.
 
+Where the features are not negative, as behind ReLUs or sigmoids, a third: the row of class k in
+∂loss/∂W is Σ_i p_ik h_i / B, not negative, less the features of the images of class k. So a class
+with a negative entry in its row has an image (after Yin et al. 2021, arXiv:2104.07586); an image's
+own units, that no other switches on, make one.
+
 Sources: Wainakh et al. 2022, arXiv:2105.09369 (LLG); Ma et al. 2023 (iLRG), who go further.
 """
 
 import torch
 from torch import Generator, Tensor
 
+_FROM_ALL = 0.2  # how often labels are drawn from all classes, beside those that are there
 _ROUNDING = 1e-4  # of an image: a bound that is exceeded by less does not count
 
 
@@ -27,6 +33,28 @@ def lower_bounds(delta_sum: Tensor) -> Tensor:
     """
     least = (-delta_sum - _ROUNDING).ceil()
     return least.clamp(min=0).long()
+
+
+def present(rows: Tensor, slack: float) -> Tensor:
+    """Which classes have an image for sure, if no feature is negative: (classes,) bool.
+
+    rows: (classes, features), of ∂loss/∂W. slack: how far below zero rounding may be.
+    """
+    return rows.amin(1) < -slack
+
+
+def sharpened(least: Tensor, there: Tensor, images: int) -> Tensor:
+    """Lower bounds, (classes,), at least one where a class is there, if that can be.
+
+    Features of either sign show more classes than there are images: they say nothing.
+
+    Args:
+        least: the lower bounds.
+        there: (classes,) bool, as of `present`.
+        images: how many there are.
+    """
+    more = least.maximum(there.long())
+    return more if int(more.sum()) <= images else least
 
 
 def possible(delta_sum: Tensor | None, images: int, slack: float = 0.0) -> bool:
@@ -61,26 +89,26 @@ def of_untrained(delta_sum: Tensor, bias: Tensor, batch: int) -> Tensor:
     return counts
 
 
-def draw(delta_sum: Tensor, batch: int, n: int, generator: Generator) -> Tensor:
-    """Labels that the lower bounds allow, (n, batch), int64, each row in ascending order.
+def draw(least: Tensor, batch: int, n: int, generator: Generator) -> Tensor:
+    """Labels that lower bounds allow, (n, batch), int64, each row in ascending order.
 
-    What the bounds leave open is drawn: half of the time from the classes that are there, since an
-    image of a class hides another one of it, and half from all.
+    What the bounds leave open is drawn: mostly from the classes that are there, since an image of a
+    class hides another one of it, and now and then from all.
 
     Args:
-        delta_sum: (classes,), as in `lower_bounds`.
+        least: (classes,), images of each class, at least.
         batch: the number of images.
         n: how many draws.
         generator: on the CPU.
     """
-    least = lower_bounds(delta_sum).cpu()
+    least = least.cpu()
     classes = len(least)
     missing = batch - int(least.sum())
     present = torch.arange(classes).repeat_interleave(least)
     if missing <= 0:
         return present[:batch].expand(n, -1)
     there = (least > 0).double()
-    weights = there / there.sum().clamp(min=1) + 1 / classes
+    weights = there / there.sum().clamp(min=1) + _FROM_ALL / classes
     more = torch.multinomial(weights, n * missing, replacement=True, generator=generator)
     rows = torch.cat([present.expand(n, -1), more.view(n, missing)], 1)
     return rows.sort(1).values

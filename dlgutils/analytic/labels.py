@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from dlgutils.federated import checks
+from dlgutils.federated.batch_checks import bounds_in_words
 from dlgutils.federated.consistency import without_scale_and_decay
 from dlgutils.types import Shared
 
@@ -176,8 +177,7 @@ def check_given(shared: Shared, y: Tensor | None) -> None:
         )
     if not ((y >= 0) & (y < shared.classes)).all():
         raise ValueError(
-            f"labels lie in 0 … {shared.classes - 1} for this model, "
-            f"got {int(y.min())} to {int(y.max())}"
+            f"labels lie in 0 … {shared.classes - 1} for this model, got {bounds_in_words(y)}"
         )
 
 

@@ -27,6 +27,7 @@ from dlgutils.analytic.levenberg_marquardt import adapt, choose, damped_step, lo
 
 _STEPS = 60
 _PATIENCE = 8  # steps in a row that may be in vain, for all searches
+_NEGLIGIBLE = 1e-6  # what a step may still promise of the loss where a search has ended
 
 
 class System(NamedTuple):
@@ -135,7 +136,9 @@ def _pulled_back(a: Tensor, delta: Tensor, m: Tensor, error: Tensor) -> Tensor:
     return torch.einsum("nikc,nki->nic", a, error @ m.mT) + delta @ error
 
 
-def descend(system: System, m: Tensor, onehot: Tensor, *, steps: int = _STEPS) -> Point:
+def descend(
+    system: System, m: Tensor, onehot: Tensor, *, steps: int = _STEPS, floor: float = 0.0
+) -> Point:
     """Levenberg–Marquardt from n starts at once: where each of them came.
 
     Args:
@@ -143,6 +146,7 @@ def descend(system: System, m: Tensor, onehot: Tensor, *, steps: int = _STEPS) -
         m: the starts, (n, images, images).
         onehot: the labels that each assumes, (n, images, classes).
         steps: of each search, at most.
+        floor: all end where one has a loss below this.
     """
     point = evaluate(system, m, onehot)
     damping = torch.full_like(point.loss, 1e-3)
@@ -150,25 +154,23 @@ def descend(system: System, m: Tensor, onehot: Tensor, *, steps: int = _STEPS) -
     for _ in range(steps):
         normal, gradient = normal_equations(system, point)
         step = damped_step(normal, gradient, damping)
+        promised = (step * gradient).sum(1)
         of_m, of_t = step.split([m[0].numel(), step.shape[1] - m[0].numel()], 1)
         there = evaluate(system, point.m - of_m.view_as(m), onehot, point.t - of_t.sum(1))
         better = there.loss < point.loss
-        gained = (point.loss - there.loss)[better]
-        before = point.loss[better]
+        open_ = promised > _NEGLIGIBLE * point.loss
         point = choose(better, there, point)
         damping = adapt(damping, better)
-        in_vain = 0 if better.any() else in_vain + 1
-        if in_vain == _PATIENCE:
-            break
-        if better.any() and (gained < 1e-6 * before).all() and (damping[better] < 1e-3).all():
+        in_vain = 0 if (better & open_).any() else in_vain + 1
+        if not open_.any() or in_vain == _PATIENCE or (point.loss < floor).any():
             break
     return point
 
 
-def prune(point: Point, onehot: Tensor, keep: int) -> tuple[Tensor, Tensor]:
-    """The starts and labels of the `keep` searches of lowest loss."""
+def prune(point: Point, onehot: Tensor, keep: int) -> tuple[Point, Tensor]:
+    """The `keep` searches of lowest loss, and their labels."""
     chosen = lowest(point.loss, keep)
-    return point.m[chosen], onehot[chosen]
+    return Point(*(t[chosen] for t in point)), onehot[chosen]
 
 
 def labels_as_onehot(y: Tensor, classes: int) -> Tensor:

@@ -25,7 +25,7 @@ from dlgutils.analytic.classifier import Classifier
 from dlgutils.analytic.mixing import Point, System
 from dlgutils.analytic.mixing_system import row_scale_of, system_of
 
-_POLISHES = 3  # each with the weights of the one before
+POLISHES = 3  # each with the weights of the one before
 _CERTIFIED = 2.0  # root mean square of the residuals, in units of their errors
 _SAFETY = 12.0  # of the error bars
 MISSING = 10.0  # how much wider error bars are where images are missing
@@ -88,7 +88,7 @@ def near(
     return polish(system, m[None], onehot[None], eps)
 
 
-def polish(system: System, m: Tensor, onehot: Tensor, eps: float) -> Found:
+def polish(system: System, m: Tensor, onehot: Tensor, eps: float, turns: int = POLISHES) -> Found:
     """The batch near a start, with every equation weighted by its error.
 
     Args:
@@ -96,9 +96,11 @@ def polish(system: System, m: Tensor, onehot: Tensor, eps: float) -> Found:
         m: the start, (1, images, images).
         onehot: its labels, (1, images, classes).
         eps: the relative error of the gradient.
+        turns: how often; none where the start is no answer.
     """
+    point = mixing.evaluate(system, m, onehot)
     weighted = system
-    for _ in range(_POLISHES):
+    for _ in range(turns):
         point = mixing.evaluate(system, m, onehot)
         weighted = _weighted(system, point)
         point = mixing.descend(weighted, m, onehot)

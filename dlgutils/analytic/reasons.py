@@ -28,7 +28,10 @@ def no_certificate(residual: float, traces: int, batch: int, classes: int) -> st
         return wrong_rank(traces, batch, classes)
     crowded = ""
     if 2 * batch > classes:
-        crowded = f", or too many images to find: more than half of the {classes} classes"
+        crowded = (
+            f", or too many images to find from so few starts: more than half of the {classes} "
+            "classes; separate(model, shared, effort=20) begins from more places"
+        )
     return (
         f"no {batch} images were found whose features and labels give this gradient back (the "
         f"nearest leave {residual:.0e} of it): noise, another loss or other weights{crowded}"

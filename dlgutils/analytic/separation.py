@@ -45,7 +45,7 @@ from dlgutils.federated.alignment import align
 from dlgutils.federated.readable import require_gradient
 from dlgutils.types import Shared
 
-_TOLD_APART = 0.01  # the largest error bar of features, relative to their length
+TOLD_APART = 0.01  # the largest error bar of features, relative to their length
 
 
 class Separation(NamedTuple):
@@ -59,7 +59,9 @@ class Separation(NamedTuple):
     scale: float = math.nan  # by which the gradient was multiplied beyond its loss, if it was found
 
 
-def separate(model: nn.Module, shared: Shared, *, y: Tensor | None = None) -> Separation:
+def separate(
+    model: nn.Module, shared: Shared, *, y: Tensor | None = None, effort: int = 1
+) -> Separation:
     """Labels, features and dropout masks of every image of a batch, from the last layer's gradient.
 
     The reading is that of `masks.read` for several images, with the mask of the dropout layer
@@ -79,16 +81,21 @@ def separate(model: nn.Module, shared: Shared, *, y: Tensor | None = None) -> Se
     was not announced the number of images. Where the protocol leaves the scale open,
     `Protocol(scale=None)`, it is one more unknown, and found if all images left a trace; where it
     states another than the true one, nothing is read, and `reason` says which one fits.
-    Masks equal the client's except at units that were zero to rounding anyway. The same input gives
-    the same output.
+    Masks equal the client's except at units that were zero to rounding anyway.
 
-    y: the labels, (batch,), where they are known; otherwise they are found as well. What is found
-    beside images without a trace has labels that are among them, or is refused.
+    Args:
+        model: the network.
+        shared: one round.
+        y: the labels, (batch,), where they are known; otherwise they are found as well. What is
+            found beside images without a trace has labels that are among them, or is refused.
+        effort: by which the number of starts is multiplied; with 1, a refusal takes some seconds.
 
     Raises ValueError for a single image, a gradient of another model, a classifier that is not
-    linear, labels of another number, labels to be found for a classifier without bias, and for
-    defences that leave no certificate: all but clipping and half precision.
+    linear, labels of another number, labels to be found for a classifier without bias, an effort
+    below 1, and for defences that leave no certificate: all but clipping and half precision.
     """
+    if effort < 1:
+        raise ValueError(f"effort, {effort}, multiplies the number of starts: give 1 or more")
     model, (shared,) = align(model, shared)
     checks.check(model, shared)
     stated = shared.protocol.scale or 1.0
@@ -108,7 +115,7 @@ def separate(model: nn.Module, shared: Shared, *, y: Tensor | None = None) -> Se
     if traces < batch and not scale_known:
         return Separation(None, 0, math.nan, reasons.scale_undetermined(traces, batch))
     rates = [layer.p for layer in dropped.values() if classifier.has_bias]
-    seen = ways_apart.Seen(classifier, rows, batch, y if traces == batch else None)
+    seen = ways_apart.Seen(classifier, rows, batch, y if traces == batch else None, effort)
     plain = 1.0 if shared.protocol.sums else 1 / batch
     found = _find(seen, rates, plain if scale_known else None)
     if found is None:
@@ -150,16 +157,16 @@ def _of_certain(
         y: the labels of all images, (batch,), if they are known.
         dropped: the dropout before the classifier.
     """
-    classifier, rows, batch, _ = seen
+    classifier, rows, batch = seen.classifier, seen.rows, seen.batch
     residual = classifier.residual(found.inputs, found.delta)
     if y is not None and not labels.are_among(found.y, y):
         return Separation(None, 0, residual, reasons.other_labels(found.y, y))
     found = replay.checked(classifier, found, rows.eps, shared.like, shared.precision)
-    if found.factor_error > _TOLD_APART:
+    if found.factor_error > TOLD_APART:
         return Separation(None, 0, residual, reasons.scale_undetermined(len(found.y), batch))
-    if len(found.y) < batch or not (found.error <= _TOLD_APART).all():
+    if len(found.y) < batch or not (found.error <= TOLD_APART).all():
         found = found.blurred()
-    told_apart = found.error <= _TOLD_APART
+    told_apart = found.error <= TOLD_APART
     reason = reasons.incomplete(told_apart, batch, found)
     if not told_apart.any():
         return Separation(None, 0, residual, reason)
@@ -187,8 +194,7 @@ def _reading(
 
 def _dropout_before(model: nn.Module, shared: Shared, weight: str) -> dict[str, models.Dropout]:
     """The dropout before the classifier by the name of its mask; empty: there is none."""
-    layers = linear_after(model, shared.x_shape)
-    for name, layer in layers.items():
+    for name, layer in linear_after(model, shared.x_shape).items():
         if layer == weight:
             return {name: models.dropouts(model)[name]}
     return {}

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from dlgutils.analytic import images_in_turn, label_counts
 from dlgutils.analytic.classifier import Classifier
-from dlgutils.analytic.images_in_turn import Mixture
+from dlgutils.analytic.images_in_turn import ROUNDING, Mixture
+from dlgutils.analytic.known_labels import known_labels
 from dlgutils.analytic.mixing_search import search_together
 from dlgutils.analytic.mixing_solution import Found
 from dlgutils.analytic.mixing_system import row_scale_of, system_of
@@ -36,7 +37,8 @@ def search(
     Returns None where nothing was found.
     """
     system = system_of(classifier, images, 1 / images, row_scale_of(classifier, eps), known=False)
-    best = images_in_turn.search_in_turn(Mixture(classifier, images, y, eps, system))
+    whole = Mixture(classifier, images, y, eps, system, ROUNDING * eps)
+    best = images_in_turn.search_in_turn(whole)
     if best is not None and best.certain:
         return best
     for factor in factors:
@@ -44,7 +46,8 @@ def search(
         if not label_counts.possible(delta_sum, images):
             continue
         there = system.multiplied(factor / system.factor)
-        found = search_together(there, delta_sum, y, eps, attempts=1)
+        labels = known_labels(there, y, delta_sum, whole.slack)
+        found = search_together(there, labels, eps, attempts=1)
         if best is None or found.misfit < best.misfit:
             best = found
         if best.certain:

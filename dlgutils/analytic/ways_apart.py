@@ -17,6 +17,7 @@ class Seen(NamedTuple):
     rows: RowSpace  # of the gradient, as many as images left a trace
     batch: int  # images that there are
     y: Tensor | None  # (batch,), the labels; None: they are sought too
+    effort: int = 1  # by which the number of starts is multiplied
 
 
 def find(seen: Seen, factor: float, rate: float | None = None) -> Found | None:
@@ -33,7 +34,8 @@ def find(seen: Seen, factor: float, rate: float | None = None) -> Found | None:
     traces = len(seen.rows.basis)
     if not label_counts.possible(seen.classifier.delta_sum(factor), traces):
         return None
-    return images_in_turn.search(seen.classifier, traces, factor, seen.y, seen.rows.eps)
+    classifier, eps = seen.classifier, seen.rows.eps
+    return images_in_turn.search(classifier, traces, factor, seen.y, eps, seen.effort)
 
 
 def find_with_scale(seen: Seen, rate: float | None = None) -> Found | None:

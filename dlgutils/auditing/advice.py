@@ -12,30 +12,36 @@ from dlgutils.auditing.probes.order import of_images
 from dlgutils.auditing.records import Advice, Finding
 from dlgutils.auditing.scoring import attackers_choice
 from dlgutils.auditing.situation import Situation
+from dlgutils.auditing.words import listed
 from dlgutils.federated import Round
 from dlgutils.federated.defenses import clip, noise
-from dlgutils.protocol import Defense
+from dlgutils.protocol import Defense, Protocol
+from dlgutils.types import Shared
 
 _CLIP = 1.0
 _SIGMAS = (0.01, 0.1, 1.0)  # of noise beside the clip
 _FACTORS = (10, 100)  # by which noise that is there already grows
+_STEPS = 5  # of local training, where there is one
+_PRICE = "What it costs in accuracy is for you to measure: train with it."
 _SHORTEST = 1.0  # seconds for one run, below which its silence says nothing
 
 
 @dataclass(frozen=True)
 class Change:
-    """A row of defences in the place of that which the client has."""
+    """Another protocol in the place of that which the client has."""
 
     words: str  # "clip to 1 and add noise of 0.01"
-    defenses: tuple[Defense, ...]
+    protocol: Protocol
+    remark: str = _PRICE  # what the re-run does not show
 
 
 def advise(
     secret: Round, best: Finding, clock: Clock, generator: Generator
 ) -> tuple[tuple[Advice, ...], bool]:
-    """Changes, each with the same attacks run on it, from the least on; and whether Ctrl-C came.
+    """Changes, each with the same attacks run on it; and whether Ctrl-C came.
 
-    It ends with the first change after which no image is recognisable, or with the time.
+    First more and more noise, until no image is recognisable; then, in the time that is left, what
+    changes the protocol otherwise.
 
     Args:
         secret: the client's round as it was.
@@ -47,35 +53,59 @@ def advise(
     given: list[Advice] = []
     if not before.successes:
         return (), False
-    changes = list(_changes(secret))
-    for k, change in enumerate(changes):
-        own = clock.part(1 / (len(changes) - k))
+    noises, others = list(_noises(secret)), list(_others(secret.shared))
+    while noises or others:
+        own = clock.part(1 / (len(noises) + len(others)))
         if own.left < _SHORTEST:
             break
+        change = noises.pop(0) if noises else others.pop(0)
         found = _found_after(secret, change, own, generator)
         if own.interrupted:
             return tuple(given), True
         if found is None:
             continue
         after = found.scores.recognisable
-        given.append(Advice(change.words, _told(found, own.spent), before, after))
+        told = _told(found, own.spent, change, helps=after.successes < before.successes)
+        given.append(Advice(change.words, told, before, after))
         if not after.successes:
-            break
+            noises = []
     return tuple(given), False
 
 
-def _changes(secret: Round) -> Iterator[Change]:
-    """What may help, the cheapest first."""
-    row = secret.shared.protocol.defenses
-    sigma = secret.shared.protocol.sigma
+def _noises(secret: Round) -> Iterator[Change]:
+    """Noise, from the least on."""
+    protocol = secret.shared.protocol
+    sigma = protocol.sigma
     if sigma:
         for factor in _FACTORS:
-            added = noise(sigma * (factor**2 - 1) ** 0.5)
-            yield Change(f"noise of {factor * sigma:g} in place of {sigma:g}", (*row, added))
+            words = f"noise of {factor * sigma:g} in place of {sigma:g}"
+            yield Change(words, _with(protocol, noise(sigma * (factor**2 - 1) ** 0.5)))
         return
     for size in _SIGMAS:
         words = f"clip the update to {_CLIP:g} and add noise of {size:g}"
-        yield Change(words, (*row, clip(_CLIP), noise(size)))
+        yield Change(words, _with(protocol, clip(_CLIP), noise(size)))
+
+
+def _others(shared: Shared) -> Iterator[Change]:
+    """More local steps, and a classifier that stays at home, where that is possible."""
+    protocol, head = shared.protocol, [name for name in shared.last_layer if name]
+    if protocol.steps == 1:
+        yield Change(
+            f"{_STEPS} local steps of lr {protocol.lr:g} in place of one",
+            replace(protocol, steps=_STEPS),
+            "The attacker repeats them, so each evaluation takes longer.",
+        )
+    rest = tuple(name for name in shared.gradient if name not in head)
+    if rest and len(rest) < len(shared.gradient):
+        yield Change(
+            f"keep {listed(name for name in head if name in shared.gradient)} on the device",
+            replace(protocol, sent=rest),
+            "The server still knew its weights, and no classifier is learnt together.",
+        )
+
+
+def _with(protocol: Protocol, *added: Defense) -> Protocol:
+    return replace(protocol, defenses=(*protocol.defenses, *added))
 
 
 def _found_after(
@@ -85,12 +115,11 @@ def _found_after(
 
     Args:
         secret: the client's round as it was.
-        change: in its defences.
+        change: in its protocol.
         clock: of this run.
         generator: on the CPU, of the client's draws.
     """
-    protocol = replace(secret.shared.protocol, defenses=change.defenses)
-    changed = client_round(secret.model, secret.secret, generator, protocol)
+    changed = client_round(secret.model, secret.secret, generator, change.protocol)
     situation = Situation(secret.model, changed.shared, clock)
     findings = look(of_images(), situation, changed)
     best = attackers_choice(findings)
@@ -98,9 +127,9 @@ def _found_after(
     return findings[best] if best is not None and searched else None
 
 
-def _told(found: Finding, seconds: float) -> str:
+def _told(found: Finding, seconds: float, change: Change, *, helps: bool) -> str:
+    longer = " A longer attack may find more." if helps else ""
     return (
         f"The same attacks, run again for {seconds:.0f} s: the best, {found.probe}, comes to a "
-        f"median SSIM of {found.scores.ssim:.2f}. What it costs in accuracy is for you to measure: "
-        "train with it."
+        f"median SSIM of {found.scores.ssim:.2f}. {change.remark}{longer}"
     )

@@ -104,9 +104,10 @@ def _add_inputs(group: argparse._ArgumentGroup) -> None:
         "--labels",
         metavar="TABLE.csv|names|folders",
         help="a table of file and label; or class ids that file names begin with; or the names of "
-        "the folders that the pictures lie in. Without: the classes that the model predicts",
+        "the folders that the pictures lie in, numbered in their order unless --classes says "
+        "otherwise. Without: the classes that the model predicts",
     )
-    add("--classes", type=names, default=(), metavar="A,B,…", help="names of the classes, by id")
+    add("--classes", type=names, default=(), metavar="A,B,…", help="names of all classes, by id")
     add("--weights", metavar="FILE", help="safetensors, or a state dict; nothing in it is executed")
     add(
         "--size",

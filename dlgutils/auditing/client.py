@@ -37,8 +37,6 @@ def client_round(
 
     Raises ValueError as `share` does.
     """
-    if isinstance(defenses, Defense):
-        raise ValueError("defenses are a row, got one alone; put brackets around it: defenses=[…]")
     stated = protocol
     if protocol.scale is None:
         exponent = 2 * torch.rand((), generator=generator).item() - 1

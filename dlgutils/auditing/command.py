@@ -66,13 +66,22 @@ def _audited(options: argparse.Namespace) -> Report:
     for sentence in pictures.skipped:
         _say(sentence)
     x = pictures.x.to(next(model.parameters(), pictures.x))
-    batch = x
+    batch, classes = x, options.classes
+    if options.labels == "folders" and not classes:
+        classes = folders.class_folders(options.images)
+        if classes:
+            _say(f"classes are numbered in the order of their folders: 0 is {classes[0]}")
     if options.labels:
-        names = pictures.names
-        y = folders.labels_of(names, options.images, options.labels, options.classes)
+        y = folders.labels_of(pictures.names, options.images, options.labels, classes)
         batch = Batch(x, y.to(x.device))
-    watched = sys.stderr.isatty()
-    return audit(model, batch, protocol=protocol, budget=seconds, progress=watched)
+    return audit(
+        model,
+        batch,
+        protocol=protocol,
+        class_names=classes,
+        budget=seconds,
+        progress=sys.stderr.isatty(),
+    )
 
 
 def _check_targets(options: argparse.Namespace) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dlgutils import data
+from dlgutils.auditing.words import counted
 
 MOST = 256  # images of one client's batch
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue in grey
@@ -83,6 +84,21 @@ def labels_of(
     return torch.tensor(ids)
 
 
+def class_folders(folder: str | Path) -> tuple[str, ...]:
+    """The names of the folders in a folder, sorted, where classes are kept as torchvision has them.
+
+    Its `ImageFolder` numbers classes in that order, with those of which there is no picture. ():
+    the folders are called by numbers, which are the ids.
+    """
+    inside = [path.name for path in Path(folder).iterdir() if path.is_dir()]
+    names = sorted(name for name in inside if not name.startswith("."))
+    return () if all(_is_id(name) for name in names) else tuple(names)
+
+
+def _is_id(word: str) -> bool:
+    return word.isascii() and word.isdigit()
+
+
 def _files(folder: Path) -> list[Path]:
     found = []
     for path in sorted(folder.rglob("*")):
@@ -95,7 +111,7 @@ def _files(folder: Path) -> list[Path]:
 
 def _check_number(folder: Path, found: int, first: int | None, skipped: Sequence[str]) -> None:
     if found == 0:
-        but = f", but {len(skipped)} other files" if skipped else ""
+        but = f", but {counted(len(skipped), 'other file')}" if skipped else ""
         raise ValueError(f"there is no picture in {folder}{but}; put the client's pictures there")
     if first is None and found > MOST:
         raise ValueError(
@@ -127,14 +143,15 @@ def _of_table(path: Path, names: Sequence[str]) -> Mapping[str, str]:
     found = {name: table.get(name, table.get(Path(name).name)) for name in names}
     missing = [name for name, label in found.items() if label is None]
     if missing:
-        raise ValueError(f"{path} has no label for {missing[0]}, one of {len(missing)} without")
+        others = f", and {counted(len(missing) - 1, 'other picture')}" if missing[1:] else ""
+        raise ValueError(f"{path} has no label for {missing[0]}{others}; add a line for each")
     return found
 
 
 def _class_id(word: str, name: str, classes: Sequence[str]) -> int:
     if word in classes:
         return classes.index(word)
-    if word.isascii() and word.isdigit():
+    if _is_id(word):
         return int(word)
     known = f"the classes are {', '.join(classes)}" if classes else "name the classes: --classes"
     raise ValueError(f"the label of {name} is {word!r}, and no class id; {known}")

@@ -1,6 +1,7 @@
 """What an auditor brings, checked before any work is done, and completed."""
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -61,6 +62,28 @@ def complete_batch(
             "pass a Batch of images and targets"
         )
     return Batch(x, predicted(model, x)), True
+
+
+def check_class_names(model: nn.Module, x: Tensor, class_names: Sequence[str]) -> tuple[str, ...]:
+    """The names of all classes, in the order of their ids; (): there are none.
+
+    Raises ValueError unless there is one for each output of the model.
+
+    x: images that the model takes.
+    """
+    if isinstance(class_names, str):
+        raise ValueError(
+            f"class_names is a list of names, got the word {class_names!r}; write it as "
+            "class_names=['cat', 'dog']"
+        )
+    names = tuple(str(name) for name in class_names)
+    classes = outputs_of_zeros(model, tuple(x.shape)).shape[-1]
+    if names and len(names) != classes:
+        raise ValueError(
+            f"the model has {classes} classes, and {len(names)} have a name; name all of them, in "
+            "the order of their ids"
+        )
+    return names
 
 
 @torch.no_grad()

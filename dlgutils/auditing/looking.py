@@ -4,9 +4,11 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import wraps
 
 from tqdm.auto import tqdm
 
+from dlgutils.auditing.deadline import Deadline, TimeIsUpError
 from dlgutils.auditing.records import Finding
 from dlgutils.auditing.scoring import scored
 from dlgutils.auditing.situation import Situation
@@ -14,6 +16,8 @@ from dlgutils.federated import Round
 
 Probe = Callable[[Situation], Finding]
 """What looks at one round. It raises ValueError, with the reason, where it does not apply."""
+
+_SHARE = 0.6  # of the time that is left: what one reading may take
 
 
 def look(
@@ -40,6 +44,20 @@ def look(
     return tuple(findings)
 
 
+def in_time(probe: Probe, share: float = _SHARE) -> Probe:
+    """The probe, stopped where it takes more than a share, in [0, 1], of the time that is left.
+
+    It is for readings, of which nothing is left then: a search that is stopped has an image.
+    """
+
+    @wraps(probe)
+    def limited(situation: Situation) -> Finding:
+        with Deadline(situation.clock.part(share)):
+            return probe(situation)
+
+    return limited
+
+
 def _one(name: str, probe: Probe, situation: Situation, secret: Round) -> Finding:
     clock = situation.clock
     if clock.interrupted:
@@ -64,6 +82,8 @@ def _guarded(name: str, probe: Probe, situation: Situation) -> Finding:
     except ValueError as error:
         verdict = "inapplicable" if _is_ours(error) else "failed"
         return Finding(name, verdict, _sentence(error))
+    except TimeIsUpError as late:
+        return Finding(name, "not reached", _sentence(late))
     except Exception as error:
         return Finding(name, "failed", f"It broke: {type(error).__name__}: {_sentence(error)}")
     remarks = [_sentence(w.message) for w in heard if w.category is UserWarning]

@@ -39,7 +39,8 @@ def images(report: Fields, found: Sequence[Batch | None], truth: Batch) -> str:
     n = len(finding["images"])
     if n > pictures.MOST:
         words.append(f"These are the {pictures.MOST} most similar of {n} images.")
-    pairs = pictures.pairs(finding["images"], found[index], truth)
+    names = report["class_names"]
+    pairs = pictures.pairs(finding["images"], found[index], truth, names)
     return f"<p>{escaped(' '.join(words))}</p>{pairs}{_scores(finding)}"
 
 
@@ -74,7 +75,8 @@ def overview(report: Fields) -> str:
 def _came_back(finding: Fields) -> str:
     images = verdicts.count((finding["scores"] or {}).get("recognisable"))
     labels = verdicts.count(verdicts.labels_of(finding))
-    counts = [f"{images} images" if images else "", f"{labels} labels" if labels else ""]
+    noun = "" if images.endswith(" of 1") or labels.endswith(" of 1") else "s"
+    counts = [f"{n} {what}{noun}" for n, what in ((images, "image"), (labels, "label")) if n]
     masks = [f"the mask of {name}" for name in verdicts.masks_of(finding)]
     return ", ".join(part for part in (*counts, *masks) if part)
 

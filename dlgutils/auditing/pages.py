@@ -35,7 +35,7 @@ def page(report: Fields, truth: Batch, found: Sequence[Batch | None]) -> str:
 
 
 def fragment(report: Fields, truth: Batch, found: Sequence[Batch | None]) -> str:
-    """The verdict, the pictures and a table, to stand on a page of any colours.
+    """The verdict, pictures, a table, advice and limits, to stand on a page of any colours.
 
     The arguments are those of `page`.
     """
@@ -44,6 +44,8 @@ def fragment(report: Fields, truth: Batch, found: Sequence[Batch | None]) -> str
         verdict=escaped(report["verdict"]),
         images=parts.images(report, found, truth),
         table=parts.told(report),
+        advice=parts.advice(report),
+        limits=parts.limits(report),
     )
 
 

@@ -2,12 +2,13 @@
 
 import base64
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from torch import Tensor
 
 from dlgutils.auditing.text import escaped
 from dlgutils.auditing.verdicts import Fields
+from dlgutils.auditing.words import class_in_words
 from dlgutils.types import Batch
 
 MOST = 16  # pairs of pictures that a page shows
@@ -15,11 +16,18 @@ WIDEST = 128  # pixels; larger pictures are reduced
 SMALL = 64  # pixels, up to which they are shown as squares
 
 
-def pairs(images: Sequence[Fields], found: Batch, truth: Batch) -> str:
+def pairs(
+    images: Sequence[Fields], found: Batch, truth: Batch, class_names: Sequence[str] = ()
+) -> str:
     """A list of figures in HTML: each image of the client beside what was found of it.
 
-    images: how each compares with its truth. Of more than 16, those with the highest SSIM are
-    shown, in the order of the client.
+    Of more than 16, those with the highest SSIM are shown, in the order of the client.
+
+    Args:
+        images: how each compares with its truth.
+        found: what was found.
+        truth: what the client had, in the same order.
+        class_names: by class id; (): classes have numbers only.
     """
     by_likeness = sorted(range(len(images)), key=lambda k: -(images[k]["ssim"] or 0))
     figures = []
@@ -29,7 +37,7 @@ def pairs(images: Sequence[Fields], found: Batch, truth: Batch) -> str:
             _img(truth.x[k], f"{name}: the original."),
             _img(found.x[k], _alt(name, images[k])),
         )
-        figures.append(_figure(sides, name, images[k]))
+        figures.append(_figure(sides, _caption(name, images[k], class_names), images[k]))
     return f'<ul class="dlg-pairs" role="list">{"".join(figures)}</ul>'
 
 
@@ -69,14 +77,15 @@ def _img(x: Tensor, alt: str) -> str:
     return f'<img{kind} src="{data_url(x)}" {size} alt="{escaped(alt)}">'
 
 
-def _figure(sides: Sequence[str], name: str, image: Fields) -> str:
-    words = "".join(f"<span>{escaped(line)}</span>" for line in _caption(name, image))
+def _figure(sides: Sequence[str], caption: Iterable[str], image: Fields) -> str:
+    words = "".join(f"<span>{escaped(line)}</span>" for line in caption)
     kind = "seen" if image["recognisable"] else "unseen"
     inside = f"{''.join(sides)}<figcaption>{words}</figcaption>"
     return f'<li><figure class="dlg-{kind}">{inside}</figure></li>'
 
 
-def _caption(name: str, image: Fields) -> Iterator[str]:
+def _caption(name: str, image: Fields, class_names: Sequence[str]) -> Iterator[str]:
     yield f"{name}: {in_words(image)}"
     if image["label"] is not None and image["label_read"] is not None:
-        yield f"label {image['label']}, read as {image['label_read']}"
+        had, read = (class_in_words(image[key], class_names) for key in ("label", "label_read"))
+        yield f"label {had}, read as {read}"

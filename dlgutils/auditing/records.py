@@ -71,6 +71,7 @@ class Report:
     limits: tuple[str, ...] = field(default=())  # what this audit cannot see, a sentence each
     seconds: float = 0.0
     complete: bool = True  # False if it was interrupted
+    class_names: tuple[str, ...] = ()  # by class id; (): classes have numbers only
 
     def __str__(self) -> str:
         """The verdict and a table of the findings, at most 80 columns wide."""
@@ -86,7 +87,7 @@ class Report:
         return self.to_dict()["verdict"]
 
     def _repr_html_(self) -> str:
-        """What notebooks show: verdict, pictures and a table, readable in dark and light."""
+        """What notebooks show: verdict, pictures, a table, advice and limits, in dark and light."""
         return pages.fragment(self.to_dict(), self.truth, self._found)
 
     def to_dict(self) -> dict[str, Any]:

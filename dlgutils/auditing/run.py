@@ -1,18 +1,18 @@
 """An audit from end to end: a client's round, all probes, their scores, and what would help."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from torch import Generator, Tensor, nn
 
 from dlgutils.auditing.advice import advise
 from dlgutils.auditing.client import client_round
 from dlgutils.auditing.clock import Clock, seconds_of
-from dlgutils.auditing.inputs import complete_batch, own_copy
+from dlgutils.auditing.inputs import check_class_names, complete_batch, own_copy
 from dlgutils.auditing.looking import look
 from dlgutils.auditing.probes.limit import limit_at
 from dlgutils.auditing.probes.order import PROBES
 from dlgutils.auditing.records import Report
-from dlgutils.auditing.scoring import attackers_choice
+from dlgutils.auditing.scoring import attackers_choice, load_scores
 from dlgutils.auditing.situation import Situation
 from dlgutils.auditing.words import limits_in_words, model_in_words, protocol_in_words
 from dlgutils.federated.checks import check_gradient
@@ -29,6 +29,7 @@ def audit(
     *,
     protocol: Protocol = PLAIN,
     defenses: Iterable[Defense] = (),
+    class_names: Sequence[str] = (),
     budget: float | str = "a minute",
     progress: bool = False,
     generator: Generator | None = None,
@@ -45,23 +46,27 @@ def audit(
         protocol: how the client trains, and what of it leaves the device. A scale of None is drawn
             in secret, between a half and two.
         defenses: what the update passes before it leaves, after those of the protocol.
-        budget: seconds, or words such as "a minute". A probe that does not end by itself ends with
-            it; one that would begin later is *not reached*.
+        class_names: a name for every class, in the order of their ids; they stand beside labels.
+        budget: seconds, or words such as "a minute". A search ends with it; an exact reading is
+            stopped after its share; a probe that would begin later is *not reached*.
         progress: show a tqdm bar.
         generator: on the CPU; draws masks, orders, noise and scale; None: one of seed 0.
 
     Ctrl-C returns what was found so far, with `complete=False`. Raises ValueError, before any
-    probe, for what `share` does not take, for images too small to be scored, and for a budget that
-    is no time.
+    probe, for what `share` does not take, for images too small to be scored, for class names of
+    another number, and for a budget that is no time.
     """
     seconds = seconds_of(budget)
     model = own_copy(model)
     batch, predicted = complete_batch(model, batch, protocol.loss)
+    class_names = check_class_names(model, batch.x, class_names)
     generator = Generator().manual_seed(0) if generator is None else generator
     secret = client_round(model, batch, generator, protocol, defenses)
     check_gradient(secret.shared)
+    load_scores(batch.x[:1])
     clock = Clock(seconds)
-    situation = Situation(model, secret.shared, clock.part(_PROBING))
+    part = clock.part(_PROBING)
+    situation = Situation(model, secret.shared, part, class_names=class_names)
     probes = {**PROBES, "limit": limit_at(secret)}
     findings = look(probes, situation, secret, progress=progress)
     best = attackers_choice(findings)
@@ -79,4 +84,5 @@ def audit(
         limits=limits_in_words(secret.shared.protocol, predicted=predicted),
         seconds=clock.spent,
         complete=not interrupted,
+        class_names=class_names,
     )

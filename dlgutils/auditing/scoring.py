@@ -20,6 +20,15 @@ _GREY = 0.5
 _FEW, _RIGHT = 5, 0.95  # units that look kept, and the share of them that were, at least
 
 
+def load_scores(x: Tensor) -> None:
+    """Load the packages that scores need, which takes seconds the first time, for no probe's sake.
+
+    x: an image, (1, channels, height, width).
+    """
+    scores_of(x, x)
+    metrics.order(_exact(x), _exact(x))
+
+
 def scored(finding: Finding, secret: Round) -> Finding:
     """The finding with what its labels and images are worth; images in the order of the truth."""
     truth = secret.secret

@@ -10,6 +10,7 @@ from dlgutils import attacks
 from dlgutils.analytic.masks import Reading
 from dlgutils.analytic.separation import Separation, separate
 from dlgutils.auditing.clock import Clock
+from dlgutils.auditing.deadline import Deadline, TimeIsUpError
 from dlgutils.auditing.label_reading import LabelReading, read_labels, states_scale
 from dlgutils.matching import weighing_noise
 from dlgutils.matching.problem import objective
@@ -17,6 +18,7 @@ from dlgutils.types import Attack, Guess, Shared, Tensors
 
 MOST_IMAGES = 32
 """How many images are taken apart, at most: 32 of a hundred classes need ten seconds."""
+_SEPARATING = 0.5  # of the time that is left
 
 ATTACKERS_SEED = 7_203_961
 """Where attackers start. With seed 0 they would start at the truth itself of whoever tries an audit
@@ -31,6 +33,7 @@ class Situation:
     shared: Shared
     clock: Clock  # of the whole audit; a search ends with it
     seed: int = ATTACKERS_SEED  # of what attackers draw
+    class_names: tuple[str, ...] = ()  # by class id; (): classes have numbers only
 
     @property
     def images(self) -> int:
@@ -73,22 +76,34 @@ class Situation:
             return None
         try:
             found = self.separation
-        except ValueError:
+        except (ValueError, TimeIsUpError):
             return None
         return found.reading if found.n_found == self.images else None
 
-    @cached_property
+    @property
     def separation(self) -> Separation:
-        """The batch taken apart, once for all probes.
+        """The batch taken apart, once for all probes, in half of the time that is left.
 
-        Raises ValueError as `separate` does, and for batches whose search would have no end soon.
+        Raises ValueError as `separate` does, and for batches whose search would have no end soon;
+        TimeIsUpError, again and again, where it was stopped.
         """
+        found = self._taken_apart
+        if isinstance(found, TimeIsUpError):
+            raise TimeIsUpError(str(found))
+        return found
+
+    @cached_property
+    def _taken_apart(self) -> Separation | TimeIsUpError:
         if self.images > MOST_IMAGES:
             raise ValueError(
                 f"taking {self.images} images apart takes many minutes; an audit tries that up to "
                 f"{MOST_IMAGES}, and separation.separate without a limit"
             )
-        return separate(self.model, self.shared)
+        try:
+            with Deadline(self.clock.part(_SEPARATING)):
+                return separate(self.model, self.shared)
+        except TimeIsUpError as late:
+            return late
 
     def weighed(self, attack: Attack) -> Attack:
         """The attack, weighing noise where the round has some of a known size."""

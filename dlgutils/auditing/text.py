@@ -79,7 +79,8 @@ def _of_finding(finding: Fields) -> Iterator[str]:
 
 def _in_words(advice: Fields) -> str:
     before, after = verdicts.count(advice["before"]), verdicts.count(advice["after"])
-    return f"{advice['change']}: {before} → {after} images recognisable. {advice['told']}"
+    noun = "image" if advice["before"]["total"] == 1 else "images"
+    return f"{advice['change']}: {before} → {after} {noun} recognisable. {advice['told']}"
 
 
 def _row(probe: str, verdict: str, told: str) -> str:

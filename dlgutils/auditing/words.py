@@ -1,10 +1,12 @@
 """Models, protocols and names as parts of sentences."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from torch import nn
 
 from dlgutils.protocol import Protocol
+
+_LEAST = 0.001  # per cent that are told
 
 
 def listed(names: Iterable[str]) -> str:
@@ -19,6 +21,19 @@ def listed(names: Iterable[str]) -> str:
 def counted(number: int, noun: str) -> str:
     """A number and its noun: "1 image", "3 images"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def percent(share: float) -> str:
+    """A share, from 0 on, in per cent and in plain digits: "0.058 %", "130 %"."""
+    number = 100 * share
+    if number < _LEAST:
+        return f"less than {_LEAST} %"
+    return f"{number:.2g} %" if number < 99.5 else f"{number:.0f} %"
+
+
+def class_in_words(label: int, class_names: Sequence[str]) -> str:
+    """A class id, with its name where classes have names: "3", "3 (cat)"."""
+    return f"{label} ({class_names[label]})" if class_names else str(label)
 
 
 def model_in_words(model: nn.Module) -> str:
@@ -73,6 +88,8 @@ def limits_in_words(protocol: Protocol, *, predicted: bool) -> tuple[str, ...]:
         "of the images may find them.",
         "The server is honest: one that chooses the weights, or sends each client others, is not "
         "tried; nor is one that sees many rounds of the same images.",
+        "It is the update of one client alone: secure aggregation, behind which a server sees only "
+        "the sum over many clients, is not tried; it helps as far as the other clients are honest.",
         "Recognisable is an SSIM of 0.5 or more, and nearer than a guess without the update; "
         "people may recognise less, or see something else in it.",
     ]

@@ -13,20 +13,22 @@ def check_images(like: Tensor, x: Tensor) -> None:
             f"images are a tensor (batch, channels, height, width), got a {type(x).__name__}; "
             "of a Batch, take its x"
         )
-    if x.ndim != 4 or len(x) == 0:
+    if x.ndim != 4:
+        axes = {2: "of one grey image, try x[None, None]", 3: "of one image, try x[None]"}
+        hint = axes.get(x.ndim, "try x.view(-1, channels, height, width)")
         raise ValueError(
-            "images have the shape (batch, channels, height, width), "
-            f"got {tuple(x.shape)}; try x[None]"
+            f"images have the shape (batch, channels, height, width), got {tuple(x.shape)}; {hint}"
         )
+    if x.numel() == 0:
+        raise ValueError(f"a batch has at least one image, got the shape {tuple(x.shape)}")
     if (x.dtype, x.device) != (like.dtype, like.device):
         raise ValueError(
             f"images are {x.dtype} on {x.device}, the model is {like.dtype} on {like.device}; "
             f"move one to the other: Batch(x.to({like.dtype}), y) or model.to(x)"
         )
-    low, high = float(x.min()), float(x.max())
-    if not (low >= 0 and high <= 1):
+    if not (x.min() >= 0 and x.max() <= 1):
         raise ValueError(
-            f"images have values in [0, 1], got {low:.3g} to {high:.3g}; divide bytes by 255, and "
+            f"images have values in [0, 1], got {bounds_in_words(x)}; divide bytes by 255, and "
             "where images were normalised, leave them as they were before and let the model do it: "
             "models.normalised(model, mean, std)"
         )
@@ -65,6 +67,12 @@ def check_targets(loss: Loss, outputs: Tensor, y: Tensor) -> None:
         )
 
 
+def bounds_in_words(numbers: Tensor) -> str:
+    """The least and the greatest of some numbers, such as "3 to 9", or what all of them are."""
+    low, high = f"{numbers.min().item():.3g}", f"{numbers.max().item():.3g}"
+    return low if low == high else f"{low} to {high}"
+
+
 def _check_classes(outputs: Tensor, y: Tensor) -> None:
     images, classes = outputs.shape
     if y.shape != (images,):
@@ -74,7 +82,7 @@ def _check_classes(outputs: Tensor, y: Tensor) -> None:
         )
     if not ((y >= 0) & (y < classes)).all():
         raise ValueError(
-            f"labels lie in 0 … {classes - 1} for this model, got {int(y.min())} to {int(y.max())}"
+            f"labels lie in 0 … {classes - 1} for this model, got {bounds_in_words(y)}"
         )
 
 

@@ -42,7 +42,9 @@ def check_gradient(shared: Shared) -> None:
             )
     if not any(g.any() for g in shared.gradient.values()):
         raise ValueError(
-            "the gradient is zero everywhere, so it is of no use: was the loss multiplied by zero?"
+            "the gradient is zero everywhere, so it says nothing of the images: either the network "
+            "is so sure of them that δ is rounded to zero, or the gradient was reset or the loss "
+            "multiplied by zero before it was sent"
         )
 
 

@@ -8,6 +8,7 @@ from torch import Generator, nn
 
 from dlgutils import models
 from dlgutils.federated.client import share
+from dlgutils.federated.defenses.checks import require_row
 from dlgutils.federated.local_training import PLAIN
 from dlgutils.protocol import Defense, Protocol
 from dlgutils.types import Batch, Shared, Tensors
@@ -46,7 +47,7 @@ def honest(
     """
     model = model if init is None else init(model, generator)
     masks = models.draw_masks(model, protocol.visits(len(secret.x)), generator)
-    defenses = (*protocol.defenses, *defenses)
+    defenses = (*protocol.defenses, *require_row(defenses))
     drawn = generator if protocol.shuffle or defenses else None
     protocol = replace(protocol, defenses=())
     shared = share(model, secret, drawn, masks=masks, protocol=protocol, defenses=defenses)

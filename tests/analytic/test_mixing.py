@@ -77,12 +77,33 @@ def test_label_counts_never_exceed_the_truth(seed, images, classes):
     delta_sum = classifier.delta_sum(1 / images)
     least = label_counts.lower_bounds(delta_sum)
     assert (least <= truth).all()
-    drawn = label_counts.draw(delta_sum, images, 5, torch.Generator().manual_seed(seed))
+    drawn = label_counts.draw(least, images, 5, torch.Generator().manual_seed(seed))
     assert drawn.shape == (5, images)
     for labels in drawn:
         assert (labels.bincount(minlength=classes) >= least).all()
     guess = label_counts.of_untrained(delta_sum, classifier.weights[:, -1], images)
     assert guess.sum() == images
+
+
+@given(seed=st.integers(0, 10_000), images=st.integers(1, 6), classes=st.integers(7, 12))
+def test_rows_of_features_that_are_not_negative_show_the_classes(seed, images, classes):
+    classifier, inputs, y = classifier_of(seed, images, classes)
+    nothing = classifier._replace(gradient=torch.zeros_like(classifier.gradient))
+    classifier = nothing.without(inputs.clamp(min=0), y, -1 / images)
+    there = label_counts.present(classifier.gradient[:, :-1], 1e-12)
+    counts = y.bincount(minlength=classes)
+    assert not there[counts == 0].any()
+    least = label_counts.lower_bounds(images * classifier.gradient[:, -1])
+    sharper = label_counts.sharpened(least, there, images)
+    assert (least <= sharper).all()
+    assert (sharper <= counts).all()
+
+
+def test_rows_that_show_more_classes_than_images_say_nothing():
+    least = torch.tensor([1, 0, 0])
+    there = torch.tensor([True, True, True])
+    assert label_counts.sharpened(least, there, 2).equal(least)
+    assert label_counts.sharpened(least, there, 3).tolist() == [1, 1, 1]
 
 
 def test_label_counts_of_a_network_without_preferences_are_exact():

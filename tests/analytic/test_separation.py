@@ -338,6 +338,12 @@ def test_separate_notices_an_image_that_came_twice(seeded):
     assert "only 1 of the 2 δ are independent" in separation.reason
 
 
+def test_separate_begins_at_least_once():
+    model, shared, *_ = round_of(0, 4, 0.5)
+    with pytest.raises(ValueError, match=r"effort, 0, .* 1 or more"):
+        separate(model, shared, effort=0)
+
+
 def test_separate_sends_one_image_to_read():
     model, shared, *_ = round_of(0, 1, 0.5)
     with pytest.raises(ValueError, match=r"batch of one .*masks\.read"):

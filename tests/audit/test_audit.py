@@ -8,9 +8,11 @@ from torch import nn
 
 import dlgutils as du
 from dlgutils import data, models
+from dlgutils.auditing import advice
 from dlgutils.auditing.client import client_round
 from dlgutils.auditing.clock import Clock
 from dlgutils.auditing.probes import search
+from dlgutils.auditing.probes.closed_form import closed_form
 from dlgutils.auditing.probes.limit import limit_at
 from dlgutils.auditing.probes.scale import scale
 from dlgutils.auditing.situation import Situation
@@ -128,6 +130,21 @@ def test_audit_solves_a_chain_in_closed_form():
     assert solved.distance < 1e-6
 
 
+def test_closed_form_says_that_it_does_not_apply_before_it_counts_its_time():
+    protocol, generator = du.Protocol(steps=5), torch.Generator().manual_seed(0)
+    secret = client_round(lenet(), photographs(1), generator, protocol)
+    with pytest.raises(ValueError, match="for one step; the gradients of several are added up"):
+        closed_form(Situation(lenet(), secret.shared, Clock(1e-6)))
+
+
+def test_closed_form_is_not_begun_where_its_equations_take_longer_than_there_is():
+    model = fresh(models.lenet(classes=CLASSES))
+    secret = client_round(model, photographs(1, size=32), torch.Generator().manual_seed(0))
+    found = closed_form(Situation(model, secret.shared, Clock(2)))
+    assert found.verdict == "not reached"
+    assert re.search(r"would take about 23 s, and [12]\.\d s are left", found.told)
+
+
 def test_audit_repeats_local_steps_and_defences():
     protocol = du.Protocol(steps=2, lr=0.05, momentum=0.9, defenses=(defenses.clip(0.5),))
     report = du.audit(lenet(), photographs(2), protocol=protocol, budget=120)
@@ -140,10 +157,23 @@ def test_audit_repeats_local_steps_and_defences():
 def test_audit_advises_only_what_it_ran_again():
     report = du.audit(lenet(), photographs(1), budget=120)
     assert report.advice
-    last = report.advice[-1]
-    assert last.before.successes == 1
-    assert last.after.successes == 0
-    assert "noise" in last.change
+    changes = {each.change: each for each in report.advice}
+    quiet = changes["clip the update to 1 and add noise of 0.01"]
+    assert quiet.before.successes == 1
+    assert quiet.after.successes == 0
+    assert "A longer attack may find more." in quiet.told
+    assert "clip the update to 1 and add noise of 0.1" not in changes
+    home = changes["keep fc.weight and fc.bias on the device"]
+    assert home.after.successes == 1
+    assert "longer attack" not in home.told
+    assert "5 local steps of lr 0.1 in place of one" in changes
+
+
+def test_audit_advises_no_steps_to_a_client_that_takes_several():
+    protocol = du.Protocol(steps=2, sent=("body.0.weight", "body.0.bias"))
+    model, generator = lenet(), torch.Generator().manual_seed(0)
+    secret = client_round(model, photographs(1), generator, protocol)
+    assert list(advice._others(secret.shared)) == []
 
 
 # Rounds that give nothing away

@@ -75,7 +75,7 @@ BATCHES = {
     "not a number": (X * torch.nan, r"values in \[0, 1\]"),
     "channels": (X.expand(2, 3, 8, 8), r"images of shape \(3, 8, 8\)"),
     "channels last": (X.permute(0, 2, 3, 1), r"images of shape \(8, 8, 1\)"),
-    "no images": (X[:0], "batch, channels, height, width"),
+    "no images": (X[:0], r"at least one image, got the shape \(0, 1, 8, 8\)"),
     "one image alone": (X[0], r"try x\[None\]"),
     "a list": ([X[0], X[1], X[0]], "images and labels"),
     "labels of another number": (du.Batch(X, Y[:1]), r"class ids of shape \(2,\)"),
@@ -188,3 +188,24 @@ def test_a_defense_alone_is_refused():
     x = torch.rand((1, 3, 32, 32), generator=torch.Generator().manual_seed(1))
     with pytest.raises(ValueError, match="brackets"):
         du.audit(models.lenet(), x, defenses=defenses.noise(0.1))
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        ("cat", r"a list of names, got the word 'cat'; write it as class_names=\['cat', 'dog'\]"),
+        (["cat", "dog"], "the model has 4 classes, and 2 have a name; name all of them"),
+    ],
+)
+def test_audit_refuses_names_that_are_not_those_of_all_classes(names, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        du.audit(small(), du.Batch(X, Y), class_names=names)
+
+
+def test_audit_tells_the_names_of_the_labels_that_it_reads():
+    names = ["cat", "dog", "cup", "hat"]
+    report = du.audit(small(), du.Batch(X[:1], Y[1:]), class_names=names, budget=2)
+    assert report.class_names == tuple(names)
+    assert "Read: 2 (cup)." in report.findings[2].told
+    assert "(cup)" in str(report)
+    assert report.to_dict()["class_names"] == names

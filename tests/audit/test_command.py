@@ -178,12 +178,38 @@ def test_labels_come_from_names_folders_or_a_table(project, audited):
     words = ["--images", "sorted", "--labels", "folders", "--classes", "cat,cup"]
     command.main(["audit", "factories_of_a_test:make_model", *words])
     assert audited["batch"].y.tolist() == [0, 1]
+    assert audited["class_names"] == ("cat", "cup")
+
+
+def test_folders_number_their_classes_as_torchvision_does(project, audited, capsys):
+    for name in ("cup", "cat", "bird", ".hidden"):
+        (project / "sorted" / name).mkdir(parents=True)
+    for name in ("cat", "cup"):
+        shutil.copy(project / "pictures" / "0_cat.png", project / "sorted" / name / "a.png")
+    run("--images", "sorted", "--labels", "folders")
+    assert audited["batch"].y.tolist() == [1, 2]
+    assert audited["class_names"] == ("bird", "cat", "cup")
+    assert "in the order of their folders: 0 is bird" in capsys.readouterr().err
+
+
+def test_folders_that_are_called_by_numbers_are_ids(project, audited):
+    for name in ("7", "10"):
+        (project / "sorted" / name).mkdir(parents=True)
+        shutil.copy(project / "pictures" / "0_cat.png", project / "sorted" / name / "a.png")
+    run("--images", "sorted", "--labels", "folders")
+    assert sorted(audited["batch"].y.tolist()) == [7, 10]
+    assert audited["class_names"] == ()
+
+
+def test_too_few_names_of_classes_are_refused(project, capsys):
+    sentence = refused(capsys, run("--size", "8", "--classes", "cat,cup"))
+    assert "the model has 12 classes, and 2 have a name" in sentence
 
 
 @pytest.mark.parametrize(
     ("table", "sentence"),
     [
-        ("0_cat.png,1\n", "labels.csv has no label for 1_coffee.png, one of 2 without"),
+        ("0_cat.png,1\n", "no label for 1_coffee.png, and 1 other picture; add a line for each"),
         ("0_cat.png;1\n", "labels.csv wants one line of file and label"),
         ("0_cat.png,1\n1_coffee.png,1\n2_rocket.png,x\n", "'x', and no class id"),
         ("0_cat.png,1\n1_coffee.png,1\n2_rocket.png,-1\n", "'-1', and no class id"),
@@ -298,6 +324,8 @@ def test_folders_without_pictures_or_with_too_many_are_refused(
     (project / "empty").mkdir()
     sentence = refused(capsys, run("--images", "empty"))
     assert "there is no picture in empty; put the client's pictures there" in sentence
+    (project / "empty" / "notes.txt").write_text("no picture")
+    assert "no picture in empty, but 1 other file;" in refused(capsys, run("--images", "empty"))
     monkeypatch.setattr(folders, "MOST", 2)
     assert "say how many to take: --first 8" in refused(capsys, run())
     assert run("--first", "3") == 1

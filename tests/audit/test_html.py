@@ -161,6 +161,8 @@ def test_fragment_stands_on_any_page(make):
     rules = re.findall(
         r"^([^\s@}/][^{]*)\{", re.search("<style>(.*)</style>", fragment, re.S)[1], re.M
     )
+    assert "What would change it" in fragment
+    assert "What this audit cannot see" in fragment
     assert rules
     assert all(rule.startswith(".dlg-audit") for rule in rules)
 
@@ -197,3 +199,9 @@ def test_data_url_takes_any_number_of_channels_and_any_number(channels):
 def test_data_url_reduces_large_pictures():
     noise = torch.rand(3, 400, 600, generator=torch.Generator().manual_seed(0))
     assert len(pictures.data_url(noise)) < 60_000
+
+
+def test_page_has_the_names_of_classes_beside_their_numbers():
+    names = tuple(f"<{k}>" for k in range(14))
+    page = replace(reports.full_report(), class_names=names).to_html()
+    assert "label 0 (&lt;0&gt;), read as 0 (&lt;0&gt;)" in page

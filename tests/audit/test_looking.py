@@ -8,12 +8,13 @@ import torch
 import dlgutils as du
 from dlgutils import models
 from dlgutils.auditing import Finding
+from dlgutils.auditing import situation as situation_module
 from dlgutils.auditing.client import client_round
 from dlgutils.auditing.clock import Clock
-from dlgutils.auditing.looking import look
+from dlgutils.auditing.looking import in_time, look
 from dlgutils.auditing.probes import search
 from dlgutils.auditing.probes.labels import labels
-from dlgutils.auditing.probes.separation import separation
+from dlgutils.auditing.probes.separation import features, separation
 from dlgutils.auditing.situation import Situation
 from dlgutils.matching import invert
 
@@ -135,3 +136,44 @@ def test_audit_takes_no_batch_apart_that_would_have_no_end():
     found = look({"separation": separation}, situation, secret)
     assert found[0].verdict == "inapplicable"
     assert "33 images apart takes many minutes" in found[0].told
+
+
+def test_in_time_stops_a_reading_without_end():
+    def endless(_):
+        while True:
+            torch.zeros(1)
+
+    found, clock = looked(seconds=0.6, endless=in_time(endless, 0.5), labels=labels)
+    assert found["endless"].verdict == "not reached"
+    assert "Stopped after 0.3 s, its share of the budget" in found["endless"].told
+    assert found["labels"].verdict == "leak"
+    assert not clock.interrupted
+
+
+def test_separation_that_was_stopped_is_not_begun_again(monkeypatch):
+    calls = []
+
+    def endless(*_):
+        calls.append(1)
+        while True:
+            torch.zeros(1)
+
+    monkeypatch.setattr(situation_module, "separate", endless)
+    batch = du.Batch(BATCH.x.expand(2, -1, -1, -1), torch.tensor([1, 2]))
+    secret = client_round(MODEL, batch, torch.Generator().manual_seed(0))
+    situation = Situation(MODEL, secret.shared, Clock(0.2))
+    first, second = look({"separation": separation, "features": features}, situation, secret)
+    assert {first.verdict, second.verdict} == {"not reached"}
+    assert situation.apart is None
+    assert calls == [1]
+
+
+def test_audit_stops_a_batch_that_does_not_come_apart_in_time():
+    """It takes a dozen seconds where nothing else runs."""
+    model = models.init_default(models.lenet((3, 16, 16), 20), torch.Generator().manual_seed(0))
+    x = torch.rand(16, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    secret = client_round(model, du.Batch(x, torch.arange(16)), torch.Generator())
+    situation = Situation(model, secret.shared, Clock(1.0))
+    (found,) = look({"separation": separation}, situation, secret)
+    assert found.verdict == "not reached"
+    assert found.seconds < 3

@@ -7,7 +7,14 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from dlgutils import Protocol
-from dlgutils.auditing.words import counted, listed, model_in_words, protocol_in_words
+from dlgutils.auditing.words import (
+    class_in_words,
+    counted,
+    listed,
+    model_in_words,
+    percent,
+    protocol_in_words,
+)
 from dlgutils.federated import defenses
 
 PROTOCOLS = {
@@ -49,3 +56,22 @@ def test_listed_names_three_at_most():
     assert listed(["a", "b", "c"]) == "a, b and c"
     assert listed("abcd") == "a, b and 2 others"
     assert [counted(n, "image") for n in (1, 2)] == ["1 image", "2 images"]
+
+
+def test_class_in_words_has_the_name_beside_the_number():
+    assert class_in_words(1, ()) == "1"
+    assert class_in_words(1, ("cat", "dog")) == "1 (dog)"
+
+
+def test_percent_is_in_plain_digits():
+    shares = (0.0, 7.7e-8, 5.8e-4, 0.123, 0.994, 0.996, 1.3, 123.4)
+    assert [percent(share) for share in shares] == [
+        "less than 0.001 %",
+        "less than 0.001 %",
+        "0.058 %",
+        "12 %",
+        "99 %",
+        "100 %",
+        "130 %",
+        "12340 %",
+    ]

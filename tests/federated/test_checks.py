@@ -47,10 +47,17 @@ def test_share_refuses_images_that_a_users_model_does_not_take(shape):
     )
 
 
-@pytest.mark.parametrize("shape", [(1, 8, 8), (8, 8), (0, 1, 8, 8), (1, 1, 1, 8, 8)])
-def test_share_wants_four_axes(shape):
+@pytest.mark.parametrize(
+    ("shape", "hint"),
+    [
+        ((1, 8, 8), r"of one image, try x\[None\]$"),
+        ((8, 8), r"of one grey image, try x\[None, None\]$"),
+        ((1, 1, 1, 8, 8), r"try x\.view\(-1, channels, height, width\)$"),
+    ],
+)
+def test_share_wants_four_axes(shape, hint):
     refused(
-        r"shape \(batch, channels, height, width\), got \(.*try x\[None\]",
+        rf"shape \(batch, channels, height, width\), got \(.*\); {hint}",
         batch=Batch(torch.zeros(shape), ONE.y),
     )
 
@@ -73,7 +80,7 @@ def test_share_refuses_a_single_bad_pixel():
 @pytest.mark.parametrize("label", [4, -1, 100])
 def test_share_refuses_labels_that_the_model_does_not_know(label):
     refused(
-        rf"labels lie in 0 … 3 for this model, got {label}",
+        rf"labels lie in 0 … 3 for this model, got {label}$",
         batch=Batch(ONE.x, torch.tensor([label])),
     )
 
@@ -281,7 +288,7 @@ def test_check_refuses_a_gradient_that_is_not_finite(tiny, bad):
 
 def test_check_refuses_a_zero_gradient(tiny):
     model, _, shared, *_ = tiny()
-    with pytest.raises(ValueError, match=r"zero everywhere, .*multiplied by zero"):
+    with pytest.raises(ValueError, match=r"zero everywhere, .*rounded to zero.*multiplied by zero"):
         checks.check(
             model, replace(shared, gradient={name: 0 * g for name, g in shared.gradient.items()})
         )
@@ -301,3 +308,8 @@ def test_share_refuses_a_layer_under_two_names_and_leaves_it_whole():
     ):
         share(model, Batch(torch.rand(1, 1, 4, 4), torch.tensor([3])))
     assert isinstance(layer.weight, nn.Parameter)
+
+
+def test_share_refuses_a_batch_without_images():
+    empty = Batch(ONE.x[:0], ONE.y[:0])
+    refused(r"at least one image, got the shape \(0, 1, 8, 8\)", batch=empty)

@@ -324,6 +324,19 @@ def test_share_puts_its_defenses_after_those_of_the_protocol(tiny):
     assert Protocol().exact
 
 
+def test_a_defense_alone_is_named_in_the_error():
+    batch = Batch(torch.rand(1, 1, 8, 8), torch.tensor([0]))
+    alone = defenses.noise(1e-3)
+    with pytest.raises(ValueError, match=r"got 'noise, σ = 0.001' alone; put brackets around it"):
+        share(models.lenet((1, 8, 8), 4), batch, defenses=alone)
+    with pytest.raises(ValueError, match=r"got 'noise, σ = 0.001' alone; put brackets around it"):
+        honest(models.lenet((1, 8, 8), 4), batch, torch.Generator(), init=None, defenses=alone)
+    with pytest.raises(ValueError, match=r"got 'noise, σ = 0.001' alone; make them with"):
+        Protocol(defenses=alone)
+    with pytest.raises(ValueError, match="got a list; make them with"):
+        Protocol(defenses=[alone])
+
+
 @pytest.mark.parametrize("row", [defenses.noise(1e-3), [defenses.noise], "noise", None])
 def test_what_is_no_row_of_defenses_is_refused(seeded, row):
     model = models.lenet((1, 8, 8), 4)
@@ -391,7 +404,7 @@ def test_numbers_by_name_or_place_make_the_same_defense():
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (torch.rand(0, 1, 8, 8), r"images have the shape \(batch"),
+        (torch.rand(0, 1, 8, 8), r"a batch has at least one image, got the shape \(0, 1, 8, 8\)"),
         (torch.rand(1, 8, 8), r"try x\[None\]"),
         (torch.rand(1, 1, 8, 8).double(), r"move one to the other"),
     ],

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 import torch
 
-from reproduce import fixed_point, pairs, unmixing
+from reproduce import fixed_point, mixing, pairs, unmixing
 from reproduce.inputs import all_images
 
 
@@ -51,6 +51,17 @@ def test_unmixing_counts_what_is_certain_and_what_is_right():
     assert [row[name] for name in counted] == [1, 1, 1, 0]
     table = unmixing.summary(pd.DataFrame([cell | row] * 3))
     assert table["rounds"].tolist() == table["right"].tolist() == [3]
+
+
+def test_mixing_counts_what_is_read_and_what_is_determined():
+    cell = {"network": "LeNet, sigmoid", "images": "fruits", "classes": 100, "epochs": 0}
+    cell |= {"batch": 2, "known": False, "dtype": "float64"}
+    row = mixing.measure(**cell, seed=0)
+    counted = ("certified", "determined", "wrong", "told_apart")
+    assert [row[name] for name in counted] == [1, 1, 0, 2]
+    assert row["error"] <= row["error_bar"]
+    table = mixing.summary(pd.DataFrame([cell | row] * 3))
+    assert table["rounds"].tolist() == table["determined"].tolist() == [3]
 
 
 @pytest.mark.parametrize("knows", list(pairs.RATES))

@@ -125,6 +125,19 @@ def test_attacks_on_features_are_compared_on_the_same_images(monkeypatch):
     pd.testing.assert_frame_equal(table, pd.read_csv(feature_matching.TABLE))
 
 
+def test_rows_of_settings_that_are_not_here_are_kept(monkeypatch):
+    first, second, third = feature_matching.SETTINGS[:3]
+    old = pd.DataFrame([{**row._asdict(), "recovered": 1} for row in (first, third)])
+    old.to_csv(feature_matching.TABLE, index=False)
+    new = pd.DataFrame([{**row._asdict(), "recovered": 2} for row in (third, second)])
+    merged = feature_matching.with_kept(new)
+    assert [tuple(row) for row in merged.itertuples(index=False)] == [
+        (*first, 1),
+        (*second, 2),
+        (*third, 2),
+    ]
+
+
 def test_published_budget_is_that_of_inverting_gradients():
     published = [s for s in feature_matching.SETTINGS if s.evaluations == 24_000]
     assert {setting.attack for setting in published} == {"Inverting Gradients"}

@@ -64,10 +64,14 @@ class Equations:
         return math.sqrt(mean)
 
     def fold(self, patches: Tensor) -> Tensor:
-        """The transpose of P: each entry is added to the unknown it came from, (unknowns,)."""
-        padded = patches.new_zeros(self.unknowns + 1)
+        """The transpose of P: each entry is added to the unknown it came from, (unknowns, ...).
+
+        patches: (taps, places, ...).
+        """
+        rest = patches.shape[2:]
+        padded = patches.new_zeros(self.unknowns + 1, *rest)
         index = self.index.flatten()
-        padded.index_add_(0, index, patches.flatten())
+        padded.index_add_(0, index, patches.flatten(0, 1))
         return padded[:-1]
 
     def negative_gradient(self, u: Tensor) -> Tensor:
@@ -79,53 +83,6 @@ class Equations:
         from_z = self.weight.T @ (self.z_precision * z)
         from_gradient = (self.gradient_precision * gradient).T @ self.grad_output
         return self.fold(from_z + from_gradient)
-
-    def normal_matrix(self) -> Tensor:
-        """The second derivative of ½ Σ precision · residual², (unknowns, unknowns)."""
-        matrix = self._normal_matrix_of_z()
-        channels, height, width = self.shape
-        pixels = height * width
-        blocks = matrix.view(channels, pixels, channels, pixels)
-        same_channel = blocks.diagonal(dim1=0, dim2=2)  # (pixels, pixels, channels)
-        same_channel.add_(self._normal_block_of_gradient()[..., None])
-        return matrix
-
-    # The equation of output o at place p is Σₜ W[o, t] u[index[t, p]] = z[o, p]. It adds its
-    # precision times W[o, t] W[o, s] to the entry of the unknowns index[t, p] and index[s, p]. The
-    # sum over o comes first: (places, taps, taps) products, each added to the entry to which it
-    # belongs. Padding counts as one more unknown, whose row and column are cut off.
-    def _normal_matrix_of_z(self) -> Tensor:
-        """The part of the convolution itself, (unknowns, unknowns)."""
-        size = self.unknowns + 1
-        w = self.weight
-        products = torch.einsum("ot,op,os->pts", w, self.z_precision, w)
-        places = self.index.T
-        row = places[:, :, None]
-        column = places[:, None, :]
-        entry = row * size + column
-        matrix = products.new_zeros(size**2)
-        matrix.index_add_(0, entry.flatten(), products.flatten())
-        return matrix.view(size, size)[:-1, :-1]
-
-    # The equation of kernel weight t of output o is Σₚ δ[o, p] u[index[t, p]] = ∂loss/∂W[o, t]. A
-    # tap t lies in one channel of u, and at the same place of the kernel the coefficients are the
-    # same in every channel. So the rows R of the first channel's taps are made, (out · taps,
-    # pixels), and their precision-weighted RᵀR is the block of every channel; between different
-    # channels there is nothing.
-    def _normal_block_of_gradient(self) -> Tensor:
-        """The part of the shared gradient, the same for each channel of u: (pixels, pixels)."""
-        channels, height, width = self.shape
-        pixels = height * width
-        out = len(self.weight)
-        taps = len(self.index) // channels
-        index = self.index[:taps].clamp(max=pixels)
-        rows = self.grad_output.new_zeros(out, taps, pixels + 1)
-        index = index.expand(out, -1, -1)
-        coefficients = self.grad_output[:, None].expand(-1, taps, -1)
-        rows.scatter_add_(2, index, coefficients)
-        weights = self.gradient_precision.sqrt()[..., None]
-        weighted = (weights * rows[..., :-1]).flatten(0, 1)
-        return weighted.T @ weighted
 
 
 def equations_of(step: Step, measured: Measured, above: Message) -> Equations:

@@ -19,9 +19,10 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from dlgutils.analytic.closed_form.factor import factorise
 from dlgutils.analytic.closed_form.prior import Prior, prior_of
 from dlgutils.analytic.closed_form.records import Layer, Measured, Message, Step
-from dlgutils.analytic.closed_form.solver import Estimate, describe, factorise
+from dlgutils.analytic.closed_form.solver import Estimate, describe
 from dlgutils.analytic.closed_form.windows import (
     Point,
     Pooled,
@@ -77,10 +78,10 @@ def _step(block: Pooled, prior: Prior, normal: Normal, downhill: Tensor) -> Poin
         return float((normal.precision * at.residual.square()).sum() + of_prior)
 
     now = error(normal.at)
-    ratio = float(normal.matrix.diagonal().mean() / prior.precision.diagonal().mean())
+    ratio = float(normal.matrix.diagonal().mean() / prior.diagonal().mean())
     for damping in _DAMPING:
-        stronger = (1 + damping * ratio) * prior.precision
-        factorised = factorise(normal.matrix, prior._replace(precision=stronger))
+        stronger = prior.stronger(1 + damping * ratio)
+        factorised = factorise(normal.matrix.clone(), stronger)
         change = factorised.solve(downhill[:, None])[:, 0]
         following = point_at(block, normal.at.u + change)
         if error(following) < 0.999 * now:
@@ -105,7 +106,7 @@ def invert_pooled(
     block = Pooled(conv, activation, pool, step.shape, gradient, above, measured)
     prior = prior_of(below, above.value, step.shape)
     at, precision, matrix = gauss_newton(block, prior)
-    estimate = describe(at.u, matrix, prior, factorise(matrix, prior))
+    estimate = describe(at.u, matrix.matmul, prior, factorise(matrix.clone(), prior))
     equations = int((precision > 0).sum())
     mean_square = (precision * at.residual.square()).sum() / max(equations, 1)
     layer = Layer(

@@ -23,6 +23,8 @@ def closed_form(situation: Situation) -> Finding:
     model, shared = situation.model, situation.shared
     if situation.images > 1:
         raise ValueError("the closed form is for one image; the gradients of a batch are added up")
+    if shared.protocol.steps > 1:
+        raise ValueError("the closed form is for one step; the gradients of several are added up")
     unknowns, rectified = _largest(situation)
     size = 50 * unknowns**2 * (20 if rectified else 1)
     if size > _BYTES:
@@ -30,8 +32,12 @@ def closed_form(situation: Situation) -> Finding:
             f"its equations, of {unknowns} unknowns, would take {size / 1e9:.0f} GB of memory"
         )
     seconds = _WORK * unknowns**3 / _PER_SECOND
-    if seconds > situation.clock.left:
-        told = f"Its equations, of {unknowns} unknowns, would take about {seconds:.0f} s."
+    left = situation.clock.left
+    if seconds > left:
+        told = (
+            f"Its equations, of {unknowns} unknowns, would take about {seconds:.0f} s, and "
+            f"{left:.1f} s are left."
+        )
         return Finding("closed form", "not reached", told)
     found = recover(model, shared)
     told = "Solved layer by layer, without a search."

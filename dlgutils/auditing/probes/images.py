@@ -36,7 +36,8 @@ def with_images(
     x = x.to(situation.shared.like)
     if missing:
         x = torch.cat([x, x.new_full((missing, *x.shape[1:]), _GREY)])
-        told = f"{told} {missing} of {situation.images} images are missing, and shown grey."
+        verb = "is" if missing == 1 else "are"
+        told = f"{told} {missing} of {situation.images} images {verb} missing, and shown grey."
     named = finding.named if y is None else y
     labels = _all_labels(situation, y)
     if labels is None:

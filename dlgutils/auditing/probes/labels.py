@@ -2,6 +2,7 @@
 
 from dlgutils.auditing.records import Finding
 from dlgutils.auditing.situation import Situation
+from dlgutils.auditing.words import class_in_words
 
 
 def labels(situation: Situation) -> Finding:
@@ -10,7 +11,8 @@ def labels(situation: Situation) -> Finding:
     Raises ValueError for other losses, and where the classifier's gradient says nothing.
     """
     reading = situation.read_labels()
-    named = ", ".join(str(label) for label in sorted(reading.y.tolist())[:12])
+    labels = sorted(reading.y.tolist())[:12]
+    named = ", ".join(class_in_words(label, situation.class_names) for label in labels)
     told = f"{reading.told}. Read: {named}{', …' if len(reading.y) > 12 else ''}."
     if not reading.visible:
         told = f"{reading.told}. So it is a guess that noise may have made."

@@ -7,7 +7,7 @@ from dlgutils.auditing.pixel_layers import pixel_layers
 from dlgutils.auditing.probes.images import with_images
 from dlgutils.auditing.records import Finding
 from dlgutils.auditing.situation import Situation
-from dlgutils.auditing.words import listed
+from dlgutils.auditing.words import counted, listed
 from dlgutils.federated.consistency import without_scale_and_decay
 from dlgutils.federated.readable import NO_NOISE, require_sight
 from dlgutils.types import Shared
@@ -32,7 +32,8 @@ def layers(situation: Situation) -> Finding:
     finding = Finding(
         "layers",
         "leak",
-        f"What entered {listed(handed)} stands in the gradient exactly, {numbers} numbers.",
+        f"What entered {listed(handed)} stands in the gradient exactly: "
+        f"{counted(numbers, 'number')}.",
         f"each of these gradients is one product δ uᵀ, to {left:.0e} of its length",
         tuple(f"{name}.weight" for name in handed),
     )

@@ -7,7 +7,8 @@ from functools import partial
 import torch
 
 from dlgutils.analytic import limits
-from dlgutils.analytic.spectrum import spectrum
+from dlgutils.analytic.spectrum import Spectrum, spectrum
+from dlgutils.auditing.looking import in_time
 from dlgutils.auditing.records import Finding
 from dlgutils.auditing.situation import Situation
 from dlgutils.federated import Round
@@ -19,7 +20,7 @@ _ENOUGH = 0.5  # of all patterns, or of the error without the update
 
 def limit_at(secret: Round) -> Callable[[Situation], Finding]:
     """The probe of the information limit at these images: the only one that sees the truth."""
-    return partial(limit, secret)
+    return in_time(partial(limit, secret), 1.0)
 
 
 def limit(secret: Round, situation: Situation) -> Finding:
@@ -34,8 +35,12 @@ def limit(secret: Round, situation: Situation) -> Finding:
             f"the Jacobian has {numbers} rows and {pixels} columns, too many to be computed here"
         )
     seconds = 6 * numbers * pixels**2 / _PER_SECOND
-    if seconds > situation.clock.left:
-        told = f"The Jacobian, {numbers} × {pixels}, would take about {seconds:.0f} s."
+    left = situation.clock.left
+    if seconds > left:
+        told = (
+            f"The Jacobian, {numbers} × {pixels}, would take about {seconds:.0f} s, and {left:.1f} "
+            "s are left."
+        )
         return Finding("limit", "not reached", told)
     protocol = situation.shared.protocol
     generator = torch.Generator().manual_seed(situation.seed)
@@ -46,19 +51,23 @@ def limit(secret: Round, situation: Situation) -> Finding:
         protocol=protocol,
         generator=generator,
     )
-    if not protocol.sigma:
+    told, enough = _judged(found, protocol.sigma, tuple(secret.secret.x.shape))
+    return Finding("limit", "leak" if enough else "quiet", told, read_from=())
+
+
+def _judged(found: Spectrum, sigma: float, x_shape: tuple[int, ...]) -> tuple[str, bool]:
+    """A spectrum in words, and whether the update has enough of the images to call it a leak."""
+    pixels = math.prod(x_shape)
+    if not sigma:
         told = (
             f"To first order the update changes with {found.rank} of the {pixels} independent "
             f"patterns of the pixels; {found.nullity} leave no trace, whoever searches."
         )
-        enough = found.rank >= _ENOUGH * pixels
-    else:
-        prior = limits.photographs(tuple(secret.secret.x.shape))
-        best, none = (math.sqrt(found.limit(s, prior)) for s in (protocol.sigma, 1e12))
-        told = (
-            f"Behind this noise no attacker who knows no more than that images look like "
-            f"photographs comes below an RMSE of {best:.3f} on average; without the update it is "
-            f"{none:.3f}."
-        )
-        enough = best < _ENOUGH * none
-    return Finding("limit", "leak" if enough else "quiet", told, read_from=())
+        return told, found.rank >= _ENOUGH * pixels
+    prior = limits.photographs(x_shape)
+    best, none = (math.sqrt(found.limit(s, prior)) for s in (sigma, 1e12))
+    told = (
+        f"Behind this noise no attacker who knows no more than that images look like photographs "
+        f"comes below an RMSE of {best:.3f} on average; without the update it is {none:.3f}."
+    )
+    return told, best < _ENOUGH * none

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from dlgutils.auditing.looking import Probe
+from dlgutils.auditing.looking import Probe, in_time
 from dlgutils.auditing.probes.closed_form import closed_form
 from dlgutils.auditing.probes.labels import labels
 from dlgutils.auditing.probes.layers import layers
@@ -12,17 +12,18 @@ from dlgutils.auditing.probes.search import feature_matching, gradient_matching
 from dlgutils.auditing.probes.separation import features, separation
 
 PROBES: Mapping[str, Probe] = {
-    "layers": layers,
-    "scale": scale,
-    "labels": labels,
-    "masks": masks,
-    "separation": separation,
-    "features": features,
-    "closed form": closed_form,
+    "layers": in_time(layers),
+    "scale": in_time(scale),
+    "labels": in_time(labels),
+    "masks": in_time(masks),
+    "separation": in_time(separation),
+    "features": in_time(features),
+    "closed form": in_time(closed_form),
     "feature matching": feature_matching,
     "gradient matching": gradient_matching,
 }
-"""By name. After them comes `limit.limit_at`, which sees the truth."""
+"""By name; searches end with the time by themselves. `limit.limit_at`, which sees the truth, comes
+after them."""
 
 _OF_IMAGES = ("layers", "features", "closed form", "feature matching", "gradient matching")
 

@@ -13,6 +13,7 @@ from dlgutils.analytic.features_of_one import feature_error
 from dlgutils.auditing.probes.images import UNKNOWN, with_images
 from dlgutils.auditing.records import Finding
 from dlgutils.auditing.situation import Situation
+from dlgutils.auditing.words import counted, percent
 from dlgutils.matching import invert, weighing_noise
 from dlgutils.matching.descent import Watch
 from dlgutils.protocol import takes_class_ids
@@ -38,7 +39,7 @@ def feature_matching(situation: Situation) -> Finding:
         attack = weighing_noise(attack, error) if error else attack
     result = _search(situation, rounds, attack, _OF_FEATURES)
     x, y = result.x[:, 0], result.y[:, 0]
-    told = f"Images with the features that were read, {_evaluations(result)} evaluations."
+    told = f"Images with the features that were read, {_evaluations(result)}."
     weight, *_ = shared.classifier
     finding = Finding("feature matching", "leak", told, read_from=(weight,))
     known = _known(situation)
@@ -143,7 +144,7 @@ def _search(situation: Situation, rounds: Sequence[Shared], attack: Attack, shar
 
 def _found(situation: Situation, result: Result, known: Guess) -> Finding:
     """What gradient matching found, measured; where only the search knows its targets, by these."""
-    told = f"{result.attack}, {_evaluations(result)} evaluations."
+    told = f"{result.attack}, {_evaluations(result)}."
     read_from = tuple(situation.shared.gradient)
     finding = Finding("gradient matching", "leak", told, read_from=read_from)
     x, y = result.x[0], result.y[0]
@@ -162,7 +163,8 @@ def _measured(situation: Situation, finding: Finding) -> Finding:
         return finding
     if not math.isfinite(distance):
         raise ValueError("the search found nothing whose update is finite")
-    told = f"The update of these images is {100 * math.sqrt(abs(distance)):.2g} % of its length off"
+    off = percent(math.sqrt(abs(distance)))
+    told = f"The update of these images differs from the one that was sent by {off} of its length"
     if protocol.sigma and not protocol.clips_noise:
         numbers = sum(g.numel() for g in situation.shared.gradient.values())
         told = (
@@ -172,5 +174,5 @@ def _measured(situation: Situation, finding: Finding) -> Finding:
     return replace(finding, told=f"{finding.told} {told}.")
 
 
-def _evaluations(result: Result) -> int:
-    return int((~result.loss.isnan()).sum(1).max())
+def _evaluations(result: Result) -> str:
+    return counted(int((~result.loss.isnan()).sum(1).max()), "evaluation")

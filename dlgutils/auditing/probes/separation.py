@@ -18,8 +18,9 @@ def separation(situation: Situation) -> Finding:
         return Finding("separation", "quiet", f"The batch does not come apart: {found.reason}.")
     width = found.reading.features.shape[1]
     told = (
-        f"{found.n_found} of {images} images come apart: their labels, and the {width} numbers "
-        f"that entered the classifier, each to {float(found.error.max()):.0e} of its length."
+        f"{found.n_found} of {images} images came apart: the labels, and the "
+        f"{counted(width, 'number')} that entered the classifier, each to "
+        f"{float(found.error.max()):.0e} of its length."
     )
     certificate = f"they leave {found.residual:.0e} of the classifier's gradient"
     named, read_from = found.reading.y, tuple(n for n in situation.shared.classifier if n)
@@ -37,7 +38,7 @@ def features(situation: Situation) -> Finding:
     numbers = sum(layer.inputs.shape[1] for layer in found.layers)
     told = (
         f"What entered {listed(names)} is read exactly for {counted(len(found.y), 'image')}: "
-        f"{numbers} numbers of each."
+        f"{counted(numbers, 'number')}{' of each' if len(found.y) > 1 else ''}."
     )
     if found.reason:
         told = f"{told} Not below: {found.reason}."

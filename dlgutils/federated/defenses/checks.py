@@ -41,6 +41,11 @@ def require_generator(what: str, generator: Generator | None) -> Generator:
 
 def require_row(row: Iterable[Defense]) -> tuple[Defense, ...]:
     """Defences in a row as a tuple; raises ValueError for anything else, such as one by itself."""
+    if isinstance(row, Defense):
+        raise ValueError(
+            f"defences come in a row, got {row.name!r} alone; put brackets around it, as in "
+            "[defenses.clip(1.0), defenses.noise(0.001)]"
+        )
     defenses = tuple(row) if isinstance(row, Iterable) else (None,)
     if not all(isinstance(defense, Defense) for defense in defenses):
         raise ValueError(
