@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from dlgutils.analytic import label_counts, mixing, mixing_search, single_images
+from dlgutils.analytic import known_labels, label_counts, mixing, mixing_search, single_images
 from dlgutils.analytic.classifier import Classifier
 from dlgutils.analytic.mixing import System
 from dlgutils.analytic.mixing_solution import Found, near, polish
@@ -25,7 +25,7 @@ _FIRST_ATTEMPTS = 2  # at all images together
 _ATTEMPTS = 6  # at those that are left where nothing is determined alone
 _ATTEMPTS_BESIDE = 2  # at those that are left where something is
 _TRIED_AT_ONCE = 4  # of the batches that may be left
-_NEAR = 0.1  # the residual of what may be an answer for them, where rows have the length one
+_NEAR = 0.3  # the residual of what may be an answer for them, where rows have the length one
 _NODES = 30
 ROUNDING = 30.0  # of the relative error: how far below zero a sum without negative terms may be
 _SLACK = 3e-3  # of an image: how far sums of δ may be off once images were subtracted
@@ -90,7 +90,7 @@ def search(
     system = system_of(classifier, images, factor, row_scale_of(classifier, eps))
     batch = Mixture(classifier, images, y, eps, system, ROUNDING * eps)
     attempts = effort * mixing_search.affordable(images, _FIRST_ATTEMPTS)
-    labels = mixing_search.known_labels(system, y, batch.delta_sum, batch.slack)
+    labels = known_labels.known_labels(system, y, batch.delta_sum, batch.slack)
     found = mixing_search.search_together(system, labels, eps, attempts=attempts)
     if found.certain:
         return found
@@ -130,7 +130,7 @@ def _children(batch: Mixture, node: _Node, generator: Generator) -> list[_Node]:
     if found == batch.images:
         return []
     rest = batch._without(node) if found else batch
-    classes = _classes_of(rest)
+    classes = known_labels.to_try(rest.system, rest.y, rest.delta_sum, rest.slack, _SLACK)
     if not found and not batch.system.factor_known and batch.classifier.has_bias:
         classes = label_counts.of_either_sign(batch.classifier.gradient[:, -1], batch.images)
     sets = single_images.find(rest.system, classes, generator)
@@ -162,7 +162,7 @@ def _completed(batch: Mixture, node: _Node) -> Found | None:
     attempts = mixing_search.affordable(
         rest.images, _ATTEMPTS_BESIDE if node.together else _ATTEMPTS
     )
-    labels = mixing_search.known_labels(rest.system, rest.y, delta_sum, rest.slack)
+    labels = known_labels.known_labels(rest.system, rest.y, delta_sum, rest.slack)
     chunks = mixing_search.descents(rest.system, labels, batch.eps, keep=_TRIED_AT_ONCE)
     system = batch.system.multiplied(node.factor / batch.system.factor)
     best = None
@@ -182,17 +182,3 @@ def _completed(batch: Mixture, node: _Node) -> Found | None:
         if best.certain:
             break
     return best
-
-
-def _classes_of(batch: Mixture) -> Tensor:
-    """The classes that the images may have: of the labels if known, else as the bias says."""
-    if batch.y is not None:
-        return batch.y.unique()
-    there = mixing_search.classes_there(batch.system, batch.slack)
-    if 0 < int(there.sum()) <= batch.images:
-        return there.nonzero()[:, 0]
-    every = torch.arange(len(batch.system.bias))
-    if batch.delta_sum is None:
-        return every
-    least = label_counts.lower_bounds(batch.delta_sum + _SLACK)
-    return least.nonzero()[:, 0] if int(least.sum()) == batch.images else every

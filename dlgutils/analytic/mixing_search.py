@@ -6,12 +6,12 @@ All images at once are a descent from a start, and good starts are rare where th
 
 import itertools
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
 
 from dlgutils.analytic import label_counts, mixing, mixing_starts
+from dlgutils.analytic.known_labels import KnownLabels
 from dlgutils.analytic.mixing import Point, System
 from dlgutils.analytic.mixing_solution import POLISHES, Found, polish
 
@@ -22,39 +22,6 @@ _WORK = 3e8  # of all chunks of a search, in multiplications of one step: some s
 _FIRST_STEPS = 5  # of every start, and as many again of the quarter that goes on
 _NEAR = 1e-2  # the residual of what may be an answer, where rows have the length one
 _SLACK = 3.0  # of an answer's residuals before it is polished, in units of their rounding
-
-
-class KnownLabels(NamedTuple):
-    """What is known of the labels of the images of a system."""
-
-    y: Tensor | None  # (images,), the labels
-    delta_sum: Tensor | None  # (classes,), the sum of δ over the images; None: there is no bias
-    least: Tensor | None  # (classes,), images of each class, at least; None: there is no bias
-
-
-def known_labels(
-    system: System, y: Tensor | None, delta_sum: Tensor | None, slack: float
-) -> KnownLabels:
-    """What the gradient says about labels.
-
-    Args:
-        system: the equations.
-        y: (images,), the labels if they are given.
-        delta_sum: (classes,), the sum of δ over the images; None: there is no bias.
-        slack: how far below zero a sum of no negative terms may be, where rows have the length one.
-    """
-    if delta_sum is None:
-        return KnownLabels(y, None, None)
-    there = classes_there(system, slack)
-    least = label_counts.lower_bounds(delta_sum)
-    return KnownLabels(y, delta_sum, label_counts.sharpened(least, there, system.images))
-
-
-def classes_there(system: System, slack: float) -> Tensor:
-    """Classes that have images if no feature is negative, (classes,) bool; slack: as above."""
-    features = system.basis if system.ones is None else system.basis[:, :-1]
-    sign = 1 if system.factor > 0 else -1
-    return label_counts.present(sign * system.target @ features, slack)
 
 
 def search_together(system: System, labels: KnownLabels, eps: float, *, attempts: int) -> Found:

@@ -14,7 +14,8 @@ from torch import Tensor
 from dlgutils.analytic import images_in_turn, label_counts
 from dlgutils.analytic.classifier import Classifier
 from dlgutils.analytic.images_in_turn import ROUNDING, Mixture
-from dlgutils.analytic.mixing_search import known_labels, search_together
+from dlgutils.analytic.known_labels import known_labels
+from dlgutils.analytic.mixing_search import search_together
 from dlgutils.analytic.mixing_solution import Found
 from dlgutils.analytic.mixing_system import row_scale_of, system_of
 
