@@ -60,10 +60,11 @@ lint: $(READY) ## style of code and notebooks
 
 library: $(READY) ## all tests of the library
 	@echo "== the library"
-	$(BIN)/python -m pytest tests --ignore=tests/browser -n 2
+	$(BIN)/python -m pytest tests --ignore=tests/browser -n 2 --dist worksteal --junitxml=_build/tests.xml
+	$(BIN)/python -m pytest tests/elsewhere -n 2
 
-unit: $(READY) ## its fast tests only, in less than a minute
-	$(BIN)/python -m pytest tests --ignore=tests/browser -n 2 -m "not slow"
+unit: $(READY) ## its fast tests only, in about a minute
+	$(BIN)/python -m pytest tests --ignore=tests/browser -n 2 --dist worksteal -m "not slow"
 
 notebooks: $(READY) ## run every notebook, cell by cell
 	@echo "== the notebooks"
@@ -74,7 +75,7 @@ browser: $(READY)
 
 pages: $(READY) browser ## the built book in a real browser
 	@echo "== the pages in a browser"
-	$(BIN)/python -m pytest tests/browser
+	$(BIN)/python -m pytest tests/browser -n 2 --dist loadfile
 
 bench: $(READY) ## how fast and how lean: ours beside the public reference loop, about 15 minutes
 	$(BIN)/python -m benchmarks.speed

@@ -10,12 +10,20 @@ from torch import Generator
 
 from dlgutils.federated import Round
 from dlgutils.testing import tiny_round
-from tests.helpers import elsewhere
+from tools.slow_tests import listed
 
 torch.set_num_threads(1)
-elsewhere.register()  # before the first backward pass of the process
 settings.register_profile("book", max_examples=25, deadline=None, derandomize=True, database=None)
 settings.load_profile("book")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of slow.csv, which are long, as those that say so themselves."""
+    long = listed()
+    for item in items:
+        if item.nodeid.partition("[")[0] in long:
+            item.add_marker(pytest.mark.slow)
 
 
 def _seeded(seed: int = 0) -> Generator:

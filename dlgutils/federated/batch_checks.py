@@ -14,9 +14,10 @@ def check_images(like: Tensor, x: Tensor) -> None:
             "of a Batch, take its x"
         )
     if x.ndim != 4:
-        hint = "; of one image, try x[None]" if x.ndim == 3 else ""
+        axes = {2: "of one grey image, try x[None, None]", 3: "of one image, try x[None]"}
+        hint = axes.get(x.ndim, "try x.view(-1, channels, height, width)")
         raise ValueError(
-            f"images have the shape (batch, channels, height, width), got {tuple(x.shape)}{hint}"
+            f"images have the shape (batch, channels, height, width), got {tuple(x.shape)}; {hint}"
         )
     if x.numel() == 0:
         raise ValueError(f"a batch has at least one image, got the shape {tuple(x.shape)}")

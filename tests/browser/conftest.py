@@ -131,20 +131,26 @@ def look(browser):
 
 @pytest.fixture(scope="module", params=[*PAGES, *GENERATED])
 def visit(look, site, request):
-    """Every page of the book in turn, open."""
-    return look(site, request.param)
+    """Every page of the book in turn, open until the next one's turn."""
+    visit = look(site, request.param)
+    yield visit
+    visit.page.context.close()
 
 
 @pytest.fixture(scope="module", params=CHAPTERS)
 def chapter(look, site, request):
-    """Every chapter in turn, open."""
-    return look(site, request.param)
+    """Every chapter in turn, open until the next one's turn."""
+    visit = look(site, request.param)
+    yield visit
+    visit.page.context.close()
 
 
 @pytest.fixture(scope="module", params=PAGES)
 def file_visit(look, html, request):
     """Every page in turn, opened as a file, in the dark theme: no server at all."""
-    return look(f"{html.as_uri()}/", request.param, "dark")
+    visit = look(f"{html.as_uri()}/", request.param, "dark")
+    yield visit
+    visit.page.context.close()
 
 
 @pytest.fixture(scope="session")

@@ -47,10 +47,17 @@ def test_share_refuses_images_that_a_users_model_does_not_take(shape):
     )
 
 
-@pytest.mark.parametrize("shape", [(1, 8, 8), (8, 8), (0, 1, 8, 8), (1, 1, 1, 8, 8)])
-def test_share_wants_four_axes(shape):
+@pytest.mark.parametrize(
+    ("shape", "hint"),
+    [
+        ((1, 8, 8), r"of one image, try x\[None\]$"),
+        ((8, 8), r"of one grey image, try x\[None, None\]$"),
+        ((1, 1, 1, 8, 8), r"try x\.view\(-1, channels, height, width\)$"),
+    ],
+)
+def test_share_wants_four_axes(shape, hint):
     refused(
-        r"shape \(batch, channels, height, width\), got \(.*try x\[None\]",
+        rf"shape \(batch, channels, height, width\), got \(.*\); {hint}",
         batch=Batch(torch.zeros(shape), ONE.y),
     )
 

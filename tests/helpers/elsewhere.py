@@ -7,7 +7,8 @@ GPU: numbers without a dimension may come from the CPU, as may the indices of `x
 cross over; whatever leaves goes through `.cpu()`, `.item()` or `.tolist()`.
 
 Registering is for the whole process and must be before its first backward pass, when autograd
-counts devices: `conftest` does it.
+counts devices: the `conftest` of `tests/elsewhere` does it. Other tests would meet the device where
+PyTorch asks for an accelerator, so that folder is left out unless it is named.
 """
 
 import copy

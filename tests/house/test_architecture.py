@@ -1,8 +1,10 @@
 """The shape of the house: imports run downward, names are documented and typed, lines short."""
 
 import ast
+import json
 import subprocess
 import sys
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -55,6 +57,7 @@ def room(module):
     return module.split(".")[0]
 
 
+@cache
 def calls(module):
     """Every call in this module, as text: "torch.manual_seed", with the node."""
     nodes = (node for node in ast.walk(tree(MODULES[module])) if isinstance(node, ast.Call))
@@ -78,28 +81,33 @@ def methods(node):
     return {f"{node.name}.{n.name}": n for n in functions if not n.name.startswith("_")}
 
 
-def printed(script):
-    """What a script prints in a fresh interpreter."""
+@pytest.fixture(scope="module")
+def imported_afresh():
+    """What importing the library does in a fresh interpreter: one, since it takes seconds.
+
+    "heavy", the packages that `import dlgutils` loads of those that stand in one room, and
+    "draws", whether `import dlgutils.widgets` changes the state of the global generator.
+    """
+    script = (
+        "import json, sys, torch; before = torch.get_rng_state(); import dlgutils; "
+        f"heavy = [name for name in {sorted(ONLY_IN)} if name in sys.modules]; "
+        "import dlgutils.widgets; draws = not before.equal(torch.get_rng_state()); "
+        "print(json.dumps({'heavy': heavy, 'draws': draws}))"
+    )
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    return done.stdout.strip()
+    return json.loads(done.stdout)
 
 
 # Imports
 
 
-def test_import_of_the_library_is_light():
-    heavy = sorted(ONLY_IN)
-    script = f"import sys, dlgutils; print([name for name in {heavy} if name in sys.modules])"
-    assert printed(script) == "[]"
+def test_import_of_the_library_is_light(imported_afresh):
+    assert imported_afresh["heavy"] == []
 
 
-def test_import_draws_nothing_from_the_global_generator():
-    script = (
-        "import torch; before = torch.get_rng_state(); import dlgutils.widgets; "
-        "print(before.equal(torch.get_rng_state()))"
-    )
-    assert printed(script) == "True"
+def test_import_draws_nothing_from_the_global_generator(imported_afresh):
+    assert imported_afresh["draws"] is False
 
 
 def test_floors_hold_every_room_once():

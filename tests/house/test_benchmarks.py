@@ -12,6 +12,7 @@ from benchmarks import (
     agreement,
     attempts,
     batch_readings,
+    closed_form,
     gpu,
     memory,
     one_run,
@@ -167,3 +168,22 @@ def test_memory_peak_grows_with_the_runs(monkeypatch):
     """Slow, about 10 s: two processes that import torch."""
     monkeypatch.setattr(memory, "PEAK", memory.PEAK.replace("speed.STEPS", "2"))
     assert memory.peak(64) > memory.peak(0) + 64
+
+
+def test_closed_form_takes_turns_with_its_yardstick(monkeypatch):
+    one = recovery.honest_round(speed.DEFAULT, 0, all_images("fashion"))
+    monkeypatch.setattr(closed_form, "UNKNOWNS", 100)
+    monkeypatch.setattr(closed_form, "NETWORKS", ("LeNet, sigmoid",))
+    monkeypatch.setattr(closed_form, "EPOCHS", (0,))
+    monkeypatch.setattr(closed_form, "peak", lambda *_: 100.0)
+    monkeypatch.setattr(closed_form, "rounds", lambda *_: (one.model, [one.secret], [one.shared]))
+    rows = list(closed_form.rows(1))
+    assert [name for name, *_ in rows] == [
+        "LeNet, sigmoid, 0 epochs, single",
+        "LeNet, sigmoid, 0 epochs, double",
+    ]
+    for _, seconds, ratio, megabytes, error in rows:
+        assert seconds > 0
+        assert ratio > 1
+        assert megabytes == 100
+        assert error < 1e-6

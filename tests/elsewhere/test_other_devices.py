@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.func import grad_and_value, vmap
 
 import dlgutils as du
-from dlgutils import attacks, federated
+from dlgutils import attacks
 from dlgutils.analytic import closed_form, features, labels, limits, masks, separation, spectrum
-from dlgutils.federated import averaging, defenses
+from dlgutils.federated import averaging, defenses, honest
 from dlgutils.matching import weighing
 from dlgutils.matching.problem import Problem
 from dlgutils.matching.tracing import traced
@@ -58,13 +58,13 @@ def check_same(function, *args):
 
 
 def fresh(*layers):
-    """A network of these layers and the gradient of one 8×8 image, or of three for a flat one."""
+    """A network of these layers, and what a client shares of an 8×8 image, or of three if flat."""
     generator = torch.Generator().manual_seed(0)
     images = 3 if isinstance(layers[0], nn.Flatten) else 1
     x = torch.rand(images, 1, 8, 8, generator=generator, dtype=torch.float64)
-    secret = du.Batch(x, torch.arange(images))
-    made = federated.honest(nn.Sequential(*layers).double(), secret, generator)
-    return made.model, made.shared
+    model = nn.Sequential(*layers).double()
+    one = honest(model, du.Batch(x, torch.arange(images)), generator)
+    return one.model, one.shared
 
 
 def attack(model, shared, recipe=attacks.idlg, steps=3):
