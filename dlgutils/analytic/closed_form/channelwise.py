@@ -135,7 +135,8 @@ def parts_of(equations: Equations, prior: Prior) -> Parts | None:
     block = normal.block_of_gradient(equations)
     diagonal = rows.square().sum(0).view(-1, len(block)) + block.diagonal()
     strength = strength_of(prior, float(diagonal.max()))
-    return Parts(equations, prior, strength, rows.view(len(rows), -1, len(block)), block)
+    rows = rows.view(-1, equations.shape[0], len(block))
+    return Parts(equations, prior, strength, rows, block)
 
 
 def _factorise(parts: Parts, diagonal: Tensor) -> Channelwise:
