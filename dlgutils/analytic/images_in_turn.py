@@ -22,6 +22,7 @@ from dlgutils.analytic.mixing_solution import Found, near, polish
 from dlgutils.analytic.mixing_system import row_scale_of, system_of
 
 _FIRST_ATTEMPTS = 2  # at all images together
+_ONLY_ATTEMPTS = 16  # the same beyond half the classes, where no image is determined alone
 _ATTEMPTS = 6  # at those that are left where nothing is determined alone
 _ATTEMPTS_BESIDE = 2  # at those that are left where something is
 _TRIED_AT_ONCE = 4  # of the batches that may be left
@@ -89,7 +90,9 @@ def search(
     """
     system = system_of(classifier, images, factor, row_scale_of(classifier, eps))
     batch = Mixture(classifier, images, y, eps, system, ROUNDING * eps)
-    attempts = effort * mixing_search.affordable(images, _FIRST_ATTEMPTS)
+    alone = 2 * images <= len(system.bias)
+    attempts = _FIRST_ATTEMPTS if alone else _ONLY_ATTEMPTS
+    attempts = effort * mixing_search.affordable(images, attempts)
     labels = known_labels.known_labels(system, y, batch.delta_sum, batch.slack)
     found = mixing_search.search_together(system, labels, eps, attempts=attempts)
     if found.certain:

@@ -205,3 +205,22 @@ def test_both_ways_solve_alike(monkeypatch, positive, error):
     assert float(found.error.norm()) == pytest.approx(float(expected.error.norm()), rel=0.1)
     if found.rank == N:
         assert float(((found.u - u) / found.error).square().mean().sqrt()) < 2
+
+
+def test_refinement_reaches_equations_that_rounding_hides_in_the_matrix():
+    """Half of the outputs are known to 1e-13 and half to 1e-5, the gradient hardly at all.
+
+    In the matrix that is factorised the latter are weaker than the strengthened prior.
+    """
+    equations, u = hidden_equations()
+    half = equations.z.shape[1] // 2
+    equations.z_precision[:, :half] = 1e13**2
+    equations.z_precision[:, half:] = 1e5**2
+    equations.gradient_precision.fill_(1e-20)
+    prior = unit_prior()
+    factorised = factor.factorise(normal.normal_matrix(equations), prior)
+    assert factorised.strength > 1e6
+    found = solver.iterative_refinement(equations, prior, factorised)
+    weak, _ = equations.residuals(found)
+    assert float(weak[:, half:].abs().max()) < 5e-5
+    assert float((found - u).square().mean()) < float((prior.mean - u).square().mean())
