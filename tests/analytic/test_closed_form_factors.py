@@ -1,5 +1,6 @@
 """The factors of the closed form: in place, channel by channel, and equal to the plain ones."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -145,6 +146,18 @@ def test_channelwise_solves_what_the_whole_matrix_solves(seed, exponent, barred)
     assert (wrong <= 1e-10 * (x * (matrix @ x)).sum(0)).all()
     expected = float((linalg.inv(matrix) * parts.strength * prior.precision).sum())
     assert found.count_guessed() == pytest.approx(expected, rel=1e-3, abs=1e-3)
+
+
+def test_channelwise_solves_where_no_output_is_known():
+    """Then the gradient and the prior are all that is left, and each channel stands by itself."""
+    equations, _ = hidden_equations()
+    equations = replace(equations, z_precision=torch.zeros_like(equations.z_precision))
+    prior = unit_prior()
+    parts = channelwise.parts_of(equations, prior)
+    matrix = whole(equations, prior, parts.strength)
+    x = random(N, 1)
+    wrong = parts.factorise().solve(matrix @ x) - x
+    assert (wrong * (matrix @ wrong)).sum() <= 1e-10 * (x * (matrix @ x)).sum()
 
 
 def test_channelwise_and_whole_draw_with_the_same_covariance(seeded):
