@@ -90,15 +90,12 @@ def chains(node: ast.AST) -> Iterator[list[str]]:
             yield from chains(child)
 
 
-def uses(path: Path) -> Iterator[Name]:
+@cache
+def uses(path: Path) -> tuple[Name, ...]:
     """All that a file uses of the library, a name as often as it occurs."""
     everything = bound(path).get("*")
-    if everything:
-        yield everything
-    for names in chains(tree(path)):
-        name = meant(names, path)
-        if name:
-            yield name
+    named = (meant(names, path) for names in chains(tree(path)))
+    return tuple(filter(None, (everything, *named)))
 
 
 def meant(names: list[str], path: Path) -> Name | None:
@@ -107,6 +104,7 @@ def meant(names: list[str], path: Path) -> Name | None:
     return start and Name(start.module, (*start.names, *names[1:]))
 
 
+@cache
 def strings(path: Path) -> set[str]:
     """The texts that a file has, those in f-strings too."""
     found = (node.value for node in ast.walk(tree(path)) if isinstance(node, ast.Constant))
@@ -179,17 +177,20 @@ def data_of(files: set[Path], root: Path) -> set[Path]:
 
 def named_tables(files: set[Path]) -> set[str] | None:
     """The tables that are read by their names; None if one may be read by a name made up later."""
-    found = set()
-    for path in files:
-        mentions = [name for name in uses(path) if may_read_tables(name.text)]
-        calls = (node for node in ast.walk(tree(path)) if isinstance(node, ast.Call) and node.args)
-        called = ((meant(chain(call.func), path), call.args[0]) for call in calls)
-        texts = [text for name, text in called if name and name.text in TABLES]
-        literal = [text.value for text in texts if isinstance(text, ast.Constant)]
-        if len(literal) < len(mentions):
-            return None
-        found.update(literal)
-    return found
+    named = [tables_named_in(path) for path in files]
+    return None if None in named else set().union(*named)
+
+
+@cache
+def tables_named_in(path: Path) -> set[str] | None:
+    """The same of one file."""
+    mentions = [name for name in uses(path) if may_read_tables(name.text)]
+    calls = (node for node in ast.walk(tree(path)) if isinstance(node, ast.Call) and node.args)
+    called = ((meant(chain(call.func), path), call.args[0]) for call in calls)
+    texts = [text for name, text in called if name and name.text in TABLES]
+    literal = {text.value for text in texts if isinstance(text, ast.Constant)}
+    every = sum(isinstance(text, ast.Constant) for text in texts) == len(mentions)
+    return literal if every else None
 
 
 def may_read_tables(name: str) -> bool:
