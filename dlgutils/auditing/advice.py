@@ -49,9 +49,8 @@ def advise(
         clock: of the whole audit.
         generator: on the CPU, of the client's draws.
     """
-    before = best.scores.recognisable
     given: list[Advice] = []
-    if not before.successes:
+    if not best.scores.recognisable.successes:
         return (), False
     noises, others = list(_noises(secret)), list(_others(secret.shared))
     while noises or others:
@@ -59,15 +58,13 @@ def advise(
         if own.left < _SHORTEST:
             break
         change = noises.pop(0) if noises else others.pop(0)
-        found = _found_after(secret, change, own, generator)
+        findings = _found_after(secret, change, own, generator)
         if own.interrupted:
             return tuple(given), True
-        if found is None:
+        if findings is None or _is_unreached(best.probe, findings):
             continue
-        after = found.scores.recognisable
-        told = _told(found, own.spent, change, helps=after.successes < before.successes)
-        given.append(Advice(change.words, told, before, after))
-        if not after.successes:
+        given.append(_advice(change, best, findings, own.spent))
+        if not given[-1].after.successes:
             noises = []
     return tuple(given), False
 
@@ -100,7 +97,8 @@ def _others(shared: Shared) -> Iterator[Change]:
         yield Change(
             f"keep {listed(name for name in head if name in shared.gradient)} on the device",
             replace(protocol, sent=rest),
-            "The server still knew its weights, and no classifier is learnt together.",
+            "In this re-run the server knows its weights; a classifier that never leaves is not "
+            "learnt together.",
         )
 
 
@@ -110,8 +108,8 @@ def _with(protocol: Protocol, *added: Defense) -> Protocol:
 
 def _found_after(
     secret: Round, change: Change, clock: Clock, generator: Generator
-) -> Finding | None:
-    """What the attacker chooses after a change; None: no search came to an end, which says nothing.
+) -> tuple[Finding, ...] | None:
+    """What is found after a change; None: no search came to an end, which says nothing.
 
     Args:
         secret: the client's round as it was.
@@ -124,12 +122,34 @@ def _found_after(
     findings = look(of_images(), situation, changed)
     best = attackers_choice(findings)
     searched = findings[-1].found is not None
-    return findings[best] if best is not None and searched else None
+    return findings if best is not None and searched else None
 
 
-def _told(found: Finding, seconds: float, change: Change, *, helps: bool) -> str:
-    longer = " A longer attack may find more." if helps else ""
-    return (
-        f"The same attacks, run again for {seconds:.0f} s: the best, {found.probe}, comes to a "
-        f"median SSIM of {found.scores.ssim:.2f}. {change.remark}{longer}"
-    )
+def _is_unreached(probe: str, findings: tuple[Finding, ...]) -> bool:
+    """Whether a probe had no time, so that its silence says nothing."""
+    return any(f.probe == probe and f.verdict == "not reached" for f in findings)
+
+
+def _advice(
+    change: Change, before: Finding, findings: tuple[Finding, ...], seconds: float
+) -> Advice:
+    """What a change does, in words and counts.
+
+    Args:
+        change: in the protocol.
+        before: what the attacker chose without it.
+        findings: with it.
+        seconds: that they took.
+    """
+    found = findings[attackers_choice(findings)]
+    counts = before.scores.recognisable, found.scores.recognisable
+    told = [
+        f"What applies to it, run again for {seconds:.0f} s: the best, {found.probe}, comes to a "
+        f"median SSIM of {found.scores.ssim:.2f}.",
+        change.remark,
+    ]
+    if counts[1].successes < counts[0].successes:
+        told.append("A longer attack may find more.")
+    if all(one.probe != before.probe or one.found is None for one in findings):
+        told.append(f"What found the images before, {before.probe}, finds nothing here.")
+    return Advice(change.words, " ".join(told), *counts)

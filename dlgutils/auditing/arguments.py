@@ -105,7 +105,8 @@ def _add_inputs(group: argparse._ArgumentGroup) -> None:
         metavar="TABLE.csv|names|folders",
         help="a table of file and label; or class ids that file names begin with; or the names of "
         "the folders that the pictures lie in, numbered in their order unless --classes says "
-        "otherwise. Without: the classes that the model predicts",
+        "otherwise; folders called by numbers are ids. Without: the classes that the model "
+        "predicts",
     )
     add("--classes", type=names, default=(), metavar="A,B,…", help="names of all classes, by id")
     add("--weights", metavar="FILE", help="safetensors, or a state dict; nothing in it is executed")

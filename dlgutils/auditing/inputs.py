@@ -71,12 +71,14 @@ def check_class_names(model: nn.Module, x: Tensor, class_names: Sequence[str]) -
 
     x: images that the model takes.
     """
-    if isinstance(class_names, str):
+    is_list = isinstance(class_names, Sequence) and not isinstance(class_names, str)
+    if not (is_list and all(isinstance(name, str) for name in class_names)):
         raise ValueError(
-            f"class_names is a list of names, got the word {class_names!r}; write it as "
-            "class_names=['cat', 'dog']"
+            "class_names is a list of words in the order of the class ids, got "
+            f"{repr(class_names)[:60]}; write ['cat', 'dog'], and of a dict from id to name "
+            "[names[k] for k in range(len(names))]"
         )
-    names = tuple(str(name) for name in class_names)
+    names = tuple(class_names)
     classes = outputs_of_zeros(model, tuple(x.shape)).shape[-1]
     if names and len(names) != classes:
         raise ValueError(

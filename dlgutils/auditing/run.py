@@ -48,7 +48,8 @@ def audit(
         defenses: what the update passes before it leaves, after those of the protocol.
         class_names: a name for every class, in the order of their ids; they stand beside labels.
         budget: seconds, or words such as "a minute". A search ends with it; an exact reading is
-            stopped after its share; a probe that would begin later is *not reached*.
+            stopped after its share; a probe that would begin later is *not reached*. The first call
+            of a process takes some seconds more, to load packages.
         progress: show a tqdm bar.
         generator: on the CPU; draws masks, orders, noise and scale; None: one of seed 0.
 

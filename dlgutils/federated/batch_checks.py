@@ -69,7 +69,8 @@ def check_targets(loss: Loss, outputs: Tensor, y: Tensor) -> None:
 
 def bounds_in_words(numbers: Tensor) -> str:
     """The least and the greatest of some numbers, such as "3 to 9", or what all of them are."""
-    low, high = f"{numbers.min().item():.3g}", f"{numbers.max().item():.3g}"
+    bounds = [number.item() for number in (numbers.min(), numbers.max())]
+    low, high = [str(one) if isinstance(one, int) else f"{one:.3g}" for one in bounds]
     return low if low == high else f"{low} to {high}"
 
 

@@ -340,8 +340,9 @@ def test_separate_notices_an_image_that_came_twice(seeded):
 
 def test_separate_begins_at_least_once():
     model, shared, *_ = round_of(0, 4, 0.5)
-    with pytest.raises(ValueError, match=r"effort, 0, .* 1 or more"):
-        separate(model, shared, effort=0)
+    for effort in (0, 1.5, "3", None):
+        with pytest.raises(ValueError, match=rf"effort, {effort!r}, .* whole number from 1 on"):
+            separate(model, shared, effort=effort)
 
 
 def test_separate_sends_one_image_to_read():

@@ -142,7 +142,7 @@ def test_closed_form_is_not_begun_where_its_equations_take_longer_than_there_is(
     secret = client_round(model, photographs(1, size=32), torch.Generator().manual_seed(0))
     found = closed_form(Situation(model, secret.shared, Clock(2)))
     assert found.verdict == "not reached"
-    assert re.search(r"would take about 23 s, and [12]\.\d s are left", found.told)
+    assert re.search(r"would take about 3 s, and [12]\.\d s are left", found.told)
 
 
 def test_audit_repeats_local_steps_and_defences():

@@ -193,7 +193,13 @@ def test_a_defense_alone_is_refused():
 @pytest.mark.parametrize(
     ("names", "sentence"),
     [
-        ("cat", r"a list of names, got the word 'cat'; write it as class_names=\['cat', 'dog'\]"),
+        (
+            "cat",
+            r"a list of words in the order of the class ids, got 'cat'; write \['cat', 'dog'\]",
+        ),
+        ({0: "cat", 1: "dog"}, r"got \{0: 'cat', 1: 'dog'\}.* of a dict from id to name"),
+        ([0, 1, 2, 3], r"a list of words .*, got \[0, 1, 2, 3\]"),
+        (None, r"a list of words .*, got None"),
         (["cat", "dog"], "the model has 4 classes, and 2 have a name; name all of them"),
     ],
 )

@@ -15,6 +15,7 @@ FILES = {
     "unused.py": "LEVEL = 2\n",
     "shop/__init__.py": "from dlgutils.shop.bread import sell\n",
     "shop/bread.py": "from dlgutils import ground\n\ndef sell():\n    return ground.LEVEL\n",
+    "market/__init__.py": "from dlgutils.shop.bread import sell\n",
     "shop/cake.py": "from pathlib import Path\n\nHERE = Path(__file__).parent / 'static'\n",
     "shop/static/cream.js": "",
     "shop/static.txt": "",
@@ -32,6 +33,11 @@ EVERYTHING = set(FILES)
 MODULES = modules()
 CODE = {
     "import torch": set(),
+    "from dlgutils.ground import LEVEL\nLEVEL\nfrom dlgutils.unused import LEVEL": {
+        "ground.py",
+        "unused.py",
+    },
+    "from dlgutils.market import *": BREAD | {"market/__init__.py"},
     "import dlgutils as du": set(),
     "import dlgutils as du\ndu.sell()": BREAD,
     "from dlgutils import sell\nsell()": BREAD,
@@ -116,6 +122,17 @@ def test_chapters_reach_what_they_tell_of():
 
 
 IMPORTS = ast.Import | ast.ImportFrom
+DECORATORS = {
+    "cache",
+    "contextmanager",
+    "dataclass",
+    "lru_cache",
+    "media",
+    "once_for_each_round",
+    "remembered",
+    "torch.no_grad",
+}
+"""None of them registers what it decorates for others to find."""
 DEFINES = IMPORTS | ast.FunctionDef | ast.ClassDef | ast.Assign | ast.AnnAssign | ast.AugAssign
 
 
@@ -131,6 +148,10 @@ def test_a_module_only_defines_names(module):
             assert isinstance(node.value, ast.Constant)
         else:
             assert isinstance(node, DEFINES), ast.unparse(node)
+        decorators = {
+            ast.unparse(one).partition("(")[0] for one in getattr(node, "decorator_list", ())
+        }
+        assert decorators <= DECORATORS
         targets = getattr(node, "targets", [getattr(node, "target", ast.Name("x"))])
         assert all(isinstance(target, ast.Name | ast.Tuple) for target in targets)
 

@@ -9,6 +9,7 @@ a string, as for a command line, reaches everything. In doubt, a file counts as 
 
 import ast
 import json
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -56,19 +57,25 @@ def tree(path: Path) -> ast.Module:
 
 
 @cache
-def bound(path: Path) -> dict[str, Name]:
-    """What a file calls the library's things: {"models": Name("dlgutils", ("models",))}."""
-    found = {}
+def bound(path: Path) -> dict[str, set[Name]]:
+    """What a file calls the library's things: {"models": {Name("dlgutils", ("models",))}}.
+
+    A name that is bound twice, in two functions or two cells, stands for both.
+    """
+    found = defaultdict(set)
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 root = alias.name.partition(".")[0]
-                found[alias.asname or root] = Name(alias.name if alias.asname else root)
+                found[alias.asname or root].add(Name(alias.name if alias.asname else root))
         elif isinstance(node, ast.ImportFrom) and not node.level:
             for alias in node.names:
                 names = () if alias.name == "*" else (alias.name,)
-                found[alias.asname or alias.name] = Name(node.module, names)
-    return {name: full for name, full in found.items() if full.module.split(".")[0] == LIBRARY}
+                found[alias.asname or alias.name].add(Name(node.module, names))
+    ours = {}
+    for name, meanings in found.items():
+        ours[name] = {full for full in meanings if full.module.split(".")[0] == LIBRARY}
+    return ours
 
 
 def chain(node: ast.AST) -> list[str]:
@@ -93,15 +100,16 @@ def chains(node: ast.AST) -> Iterator[list[str]]:
 @cache
 def uses(path: Path) -> tuple[Name, ...]:
     """All that a file uses of the library, a name as often as it occurs."""
-    everything = bound(path).get("*")
-    named = (meant(names, path) for names in chains(tree(path)))
-    return tuple(filter(None, (everything, *named)))
+    found = list(bound(path).get("*", ()))
+    for names in chains(tree(path)):
+        found.extend(meant(names, path))
+    return tuple(found)
 
 
-def meant(names: list[str], path: Path) -> Name | None:
-    """What a chain of names in a file is in the library, if it is there."""
-    start = bound(path).get(names[0]) if names else None
-    return start and Name(start.module, (*start.names, *names[1:]))
+def meant(names: list[str], path: Path) -> set[Name]:
+    """What a chain of names in a file may be in the library."""
+    starts = bound(path).get(names[0], ()) if names else ()
+    return {Name(start.module, (*start.names, *names[1:])) for start in starts}
 
 
 @cache
@@ -124,13 +132,17 @@ def behind(name: Name, root: Path) -> set[Path]:
         return set((root / LIBRARY).rglob("*.py"))
     is_package = place.is_dir()
     own = set(place.rglob("*.py")) if is_package else {place}
+    hands_on = bound(place / "__init__.py" if is_package else place)
     if not name.names:
-        return own
+        others = set().union(*hands_on.values()) if is_package else ()
+        elsewhere = [one for one in others if not f"{one.module}.".startswith(f"{name.module}.")]
+        return own.union(*(behind(one, root) for one in elsewhere))
     first, *rest = name.names
     inner = f"{name.module}.{first}"
-    handed = bound(place / "__init__.py" if is_package else place).get(first)
-    if handed and handed != Name(name.module, (first,)):
-        found = behind(Name(handed.module, (*handed.names, *rest)), root)
+    handed = hands_on.get(first, set()) - {Name(name.module, (first,))}
+    if handed:
+        ways = [Name(one.module, (*one.names, *rest)) for one in handed]
+        found = set().union(*(behind(way, root) for way in ways))
         return found if is_package else found | own
     if is_package and source(inner, root):
         return behind(Name(inner, tuple(rest)), root)
@@ -187,7 +199,7 @@ def tables_named_in(path: Path) -> set[str] | None:
     mentions = [name for name in uses(path) if may_read_tables(name.text)]
     calls = (node for node in ast.walk(tree(path)) if isinstance(node, ast.Call) and node.args)
     called = ((meant(chain(call.func), path), call.args[0]) for call in calls)
-    texts = [text for name, text in called if name and name.text in TABLES]
+    texts = [text for names, text in called for name in names if name.text in TABLES]
     literal = {text.value for text in texts if isinstance(text, ast.Constant)}
     every = sum(isinstance(text, ast.Constant) for text in texts) == len(mentions)
     return literal if every else None

@@ -46,8 +46,8 @@ def recover(model: nn.Module, shared: Shared, *, noise: float | None = None) -> 
     leaves nothing negative is used where its equations do not suffice, and not counted as an
     equation.) An image of n unknowns takes about 25 n² bytes and n³/3 multiplications, n = 3 072
     for 32×32 pixels in colour, twice as many where it is not determined. A hidden convolution is
-    solved channel by channel, in a fraction of that; some 20 to 60 times where a ReLU below leaves
-    it underdetermined. PyTorch's threads share the work; what rounds have in common is kept.
+    solved channel by channel, in a fraction of that, but 20 to 60 times over where a ReLU below
+    leaves it underdetermined. PyTorch's threads share the work; what rounds have in common is kept.
 
     model: a chain of `nn.Conv2d`, `nn.Linear`, activations (Sigmoid, Tanh, LeakyReLU, ELU,
     Softplus, ReLU), and `Dropout` before linear layers, that ends with the classifier. Layers may

@@ -12,7 +12,7 @@ from dlgutils.auditing.situation import Situation
 
 _BYTES = 1e9  # what one system of equations may take
 _PER_SECOND = 1e10  # multiplications, of one core
-_WORK = 8  # systems, each a few factorisations, of the largest size
+_WORK = 1  # systems of the largest size, a few factorisations each
 
 
 def closed_form(situation: Situation) -> Finding:
@@ -25,8 +25,8 @@ def closed_form(situation: Situation) -> Finding:
         raise ValueError("the closed form is for one image; the gradients of a batch are added up")
     if shared.protocol.steps > 1:
         raise ValueError("the closed form is for one step; the gradients of several are added up")
-    unknowns, rectified = _largest(situation)
-    size = 50 * unknowns**2 * (20 if rectified else 1)
+    unknowns = _largest(situation)
+    size = 50 * unknowns**2
     if size > _BYTES:
         raise ValueError(
             f"its equations, of {unknowns} unknowns, would take {size / 1e9:.0f} GB of memory"
@@ -52,9 +52,9 @@ def closed_form(situation: Situation) -> Finding:
     return with_images(situation, finding, told, found.x, found.y, found.masks)
 
 
-def _largest(situation: Situation) -> tuple[int, bool]:
-    """The unknowns of the largest convolution's equations, and whether a ReLU is in the chain."""
+def _largest(situation: Situation) -> int:
+    """The unknowns of the largest convolution's equations."""
     model = in_float64(situation.model, situation.shared)
     steps = chain(model, situation.shared.x_shape)
     sizes = [math.prod(step.shape) for step in steps if not isinstance(step.module, nn.Linear)]
-    return max(sizes, default=1), any(isinstance(step.module, nn.ReLU) for step in steps)
+    return max(sizes, default=1)
