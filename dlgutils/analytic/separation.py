@@ -88,17 +88,14 @@ def separate(
         shared: one round.
         y: the labels, (batch,), where they are known; otherwise they are found as well. What is
             found beside images without a trace has labels that are among them, or is refused.
-        effort: by which the starts of a search for all images together are multiplied; with 1, a
-            refusal takes some seconds.
+        effort: multiplies the starts of a search for all images together; 1 refuses in seconds.
 
     Raises ValueError for a single image, a gradient of another model, a classifier that is not
     linear, labels of another number, labels to be found for a classifier without bias, an effort
     below 1, and for defences that leave no certificate: all but clipping and half precision.
     """
     if not isinstance(effort, int) or effort < 1:
-        raise ValueError(
-            f"effort, {effort!r}, multiplies the number of starts: give a whole number from 1 on"
-        )
+        raise ValueError(f"effort multiplies the starts, a whole number from 1 on, got {effort!r}")
     model, (shared,) = align(model, shared)
     checks.check(model, shared)
     stated = shared.protocol.scale or 1.0
