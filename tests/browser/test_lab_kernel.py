@@ -94,7 +94,7 @@ def test_lab_knows_the_defense_with_either_engine(lab, engine):
 @pytest.mark.parametrize("engine", ["page", "kernel"])
 def test_lab_matches_the_features_of_a_trained_network_with_either_engine(lab, engine):
     choose(lab, "engine", engine)
-    lab.get_by_role("button", name="A trained network, features", exact=True).click()
+    lab.get_by_role("button", name="Trained, by features", exact=True).click()
     caption = lab.locator("[aria-live]")
     expect(caption).to_contain_text("Done after 300 evaluations", timeout=60_000)
     rmse = caption.inner_text().rpartition("RMSE ")[2]

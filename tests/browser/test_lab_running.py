@@ -63,7 +63,7 @@ PRESETS = {
     "Pruning, defence known": (0, 0.1),
     "A batch of four": (0, 0.1),
     "A trained network": (0.1, 1e6),
-    "A trained network, features": (0, 0.15),
+    "Trained, by features": (0, 0.15),
 }
 
 

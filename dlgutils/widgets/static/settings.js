@@ -29,7 +29,7 @@ const PRESETS = {
   "Pruning, defence known": { ...PRUNED, knows: true },
   "A batch of four": { batch: 4 },
   "A trained network": TRAINED,
-  "A trained network, features": { ...TRAINED, activation: "relu", attack: FEATURES },
+  "Trained, by features": { ...TRAINED, activation: "relu", attack: FEATURES },
 };
 
 const group = (title, ...controls) =>
