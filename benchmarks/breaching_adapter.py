@@ -26,6 +26,8 @@ MEAN, STD = 0.5, 0.25
 """Of a pixel in [0, 1], by which images are normalised; photographs have about these."""
 
 
+# `models.normalised` keeps mean and deviation in buffers, into which breaching, going by their
+# order, would write those of the server.
 class Normalised(nn.Module):
     """A network of images in [0, 1] as one of normalised images."""
 
