@@ -56,7 +56,7 @@ class AllRuns:
         runs = len(args[0])
         if runs in self.chosen:
             return self.chosen[runs](*changing)
-        together = all_together(self.function)
+        together = _of_all(runs, self.function)
         values = together(*args)
         program = self._program(to_come, args, values)
         plain = partial(_with_last, together, fixed)
