@@ -56,8 +56,8 @@ def most_likely(shared: Shared) -> Tensor:
 def by_sign(shared: Shared) -> Tensor:
     """The label of one image from the sign of the classifier's bias gradient: (1,), int64.
 
-    The features may be anything. The classifier is the model's last layer, as in
-    `named_parameters()`. Zhao et al. state the rule, and read the signs off the weights.
+    The features may be anything. The classifier is the last layer in `shared.weights`, as `share`
+    orders them. Zhao et al. state the rule, and read the signs off the weights.
 
     Raises ValueError for a batch of several images, a classifier without bias, a gradient without
     exactly one negative entry (smoothed labels, another loss, added noise), and one whose entries
@@ -144,8 +144,7 @@ def _only_negative(what: str, delta: Tensor, shared: Shared) -> Tensor:
     if delta.sum().abs() > tolerance:
         raise ValueError(
             f"{what} does not sum to zero as softmax − onehot does: noise, or not the classifier; "
-            "it must be the model's last layer in named_parameters(), "
-            "or optimise the label with attacks.dlg"
+            "it must be the last layer in shared.weights, or optimise the label with attacks.dlg"
         )
     return delta.argmin()[None]
 

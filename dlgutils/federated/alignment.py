@@ -1,11 +1,13 @@
-"""Where a round meets a model: under which names, and in which numbers."""
+"""Where a round meets a model: under which names, in which order, and in which numbers."""
 
+import math
 from dataclasses import replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dlgutils import models
+from dlgutils.federated.model_checks import check_model
 from dlgutils.types import Shared, Tensors
 
 
@@ -13,12 +15,79 @@ def align(model: nn.Module, *rounds: Shared) -> tuple[nn.Module, list[Shared]]:
     """The model without its wrappers, and the rounds with the names of this model's parameters.
 
     Names are matched where only the prefixes of wrappers differ (`models.renamed`); others stay, so
-    that `checks.check` can name them. A gradient of fewer digits than the weights, as an upload in
-    float16 or bfloat16 is, gets their dtype; `Shared.precision` still says how it was rounded.
+    that `checks.check` can name them. Weights are in the order of `classifier_last`. A gradient of
+    fewer digits than the weights, as an upload in float16 or bfloat16 is, gets their dtype;
+    `Shared.precision` still says how it was rounded.
     """
     model = models.unwrapped(model)
     names = [name for name, _ in model.named_parameters()]
-    return model, [_widened(_renamed(shared, names)) for shared in rounds]
+    renamed = [_renamed(shared, names) for shared in rounds]
+    shapes = {tuple(shared.x_shape) for shared in renamed}
+    orders = {shape: _order(model, shape) for shape in shapes}
+    return model, [_widened(_ordered(each, orders[tuple(each.x_shape)])) for each in renamed]
+
+
+def classifier_last(model: nn.Module, x_shape: tuple[int, ...]) -> list[str]:
+    """The names of all parameters, in the model's order, but for those that make the logits: last.
+
+    `Shared.last_layer` takes the last ones for the classifier. A model may define it before its
+    body, or other layers after it. The classifier is the layer whose output the model returns; if a
+    function follows it, the last one with an output of that shape. Where several do, it is the one
+    that is defined last.
+
+    x_shape: (batch, channels, height, width). Raises what the model raises.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    defined_last = _owner(names[-1])
+    found = _layers_of_logits(model, x_shape)
+    last = defined_last if defined_last in found or not found else found[-1]
+    own = sorted((name for name in names if _owner(name) == last), key=_is_bias)
+    return [name for name in names if name not in own] + own
+
+
+def _layers_of_logits(model: nn.Module, x_shape: tuple[int, ...]) -> list[str]:
+    """The layers with parameters that return what the model does, or at least its shape."""
+    images = x_shape[0] if models.mixing_layers(model) else 1
+    shape = (images, *x_shape[1:])
+    like = next(model.parameters())  # of zeros, all outputs may be zero
+    ramp = torch.linspace(0, 1, math.prod(shape)).to(like).reshape(shape)
+    calls, output = models.observe(model, ramp)
+    alike = []
+    for call in calls:
+        learns = next(call.module.parameters(), None) is not None
+        if learns and isinstance(call.output, Tensor) and call.output.shape == output.shape:
+            alike.append(call)
+    returned = [call for call in alike if call.output.equal(output)]
+    return [call.name for call in returned or alike]
+
+
+def _owner(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _is_bias(name: str) -> bool:
+    return name.endswith("bias")
+
+
+# What is wrong with a model or its images is said by `checks.check`, which comes after this.
+def _order(model: nn.Module, x_shape: tuple[int, ...]) -> list[str]:
+    """The order of `classifier_last`; that of the model, where it takes no such images."""
+    like = next(model.parameters(), None)
+    if like is None:
+        return []
+    try:
+        check_model(model)
+        with torch.random.fork_rng(devices=[like.device] if like.is_cuda else []):
+            return classifier_last(model, x_shape)
+    except Exception:
+        return [name for name, _ in model.named_parameters()]
+
+
+def _ordered(shared: Shared, order: list[str]) -> Shared:
+    """The round with its weights in this order, if it has the same names."""
+    if list(shared.weights) == order or shared.weights.keys() != set(order):
+        return shared
+    return replace(shared, weights={name: shared.weights[name] for name in order})
 
 
 def _renamed(shared: Shared, names: list[str]) -> Shared:

@@ -8,6 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from dlgutils import models
+from dlgutils.federated.alignment import classifier_last
 from dlgutils.federated.checks import check_batch, check_model
 from dlgutils.federated.defenses import defend
 from dlgutils.federated.defenses.checks import require_row
@@ -72,7 +73,8 @@ def share(
     check_masks(model, masks, visits)
     masks = {name: mask.detach() for name, mask in masks.items()}
     orders = _draw_orders(protocol, batch.x, generator) if protocol.shuffle else None
-    weights = models.weights(model)
+    own = models.weights(model)
+    weights = {name: own[name] for name in classifier_last(model, tuple(batch.x.shape))}
     try:
         made = update(weights, model, Guess(*batch, masks), protocol, orders)
     except RuntimeError as error:
