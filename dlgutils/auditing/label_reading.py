@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dlgutils.analytic import label_counts, labels, unknown_scale
+from dlgutils.analytic import label_counts, labels, unknown_scale, without_bias
 from dlgutils.analytic.classifier import classifier_of
 from dlgutils.federated.consistency import without_scale_and_decay
 from dlgutils.federated.readable import NO_NOISE
@@ -67,6 +67,9 @@ def _by_signs(shared: Shared) -> LabelReading:
     weight, bias = shared.last_layer
     name = bias if bias in shared.gradient else weight
     told = f"The label is where the gradient of {name} is negative"
+    if without_bias.is_assumed(shared):
+        told += ", if what entered that layer is positive: it has no bias to tell two classes apart"
+        return LabelReading(y, told, "", (name,))
     if shared.protocol.steps > 1:
         return LabelReading(y, told, "", (name,))
     certificate = f"one negative number of {shared.classes}, and all of them sum to zero"
