@@ -22,6 +22,7 @@ from torch import Tensor
 
 from dlgutils.analytic import without_bias
 from dlgutils.federated import checks
+from dlgutils.federated.alignment import as_rounded
 from dlgutils.federated.batch_checks import bounds_in_words
 from dlgutils.federated.consistency import without_scale_and_decay
 from dlgutils.types import Shared
@@ -109,7 +110,7 @@ def _one_image(shared: Shared) -> Shared:
             "ask the client for one image a round, or optimise the labels with attacks.dlg"
         )
     checks.check_gradient(shared)
-    return without_scale_and_decay(shared)
+    return without_scale_and_decay(as_rounded(shared))
 
 
 def _from_bias(shared: Shared) -> Tensor:

@@ -17,7 +17,7 @@ def align(model: nn.Module, *rounds: Shared) -> tuple[nn.Module, list[Shared]]:
     Names are matched where only the prefixes of wrappers differ (`models.renamed`); others stay, so
     that `checks.check` can name them. Weights are in the order of `classifier_last`. A gradient of
     fewer digits than the weights, as an upload in float16 or bfloat16 is, gets their dtype;
-    `Shared.precision` still says how it was rounded.
+    `Shared.precision` still says how it was rounded, as it does where others widened it.
     """
     model = models.unwrapped(model)
     names = [name for name, _ in model.named_parameters()]
@@ -98,11 +98,40 @@ def _renamed(shared: Shared, names: list[str]) -> Shared:
     return replace(shared, weights=weights, gradient=gradient)
 
 
+def as_rounded(shared: Shared) -> Shared:
+    """The round with the dtype to which its gradient was rounded, if others then widened it.
+
+    All numbers of a gradient that was sent in float16 are numbers of float16 still, whatever dtype
+    a file or a framework gave them afterwards; of one that was not, some are others. A whole round
+    of float32 in float64 is one of float32 again, as its client computed in that.
+    """
+    if shared.sent_as is not None or not shared.like.is_floating_point():
+        return shared
+    own = torch.finfo(shared.like.dtype).eps
+    for dtype in (torch.bfloat16, torch.float16, torch.float32):
+        if torch.finfo(dtype).eps > own and _fit(shared.gradient, dtype):
+            if dtype == torch.float32 and _fit(shared.weights, dtype):
+                return replace(
+                    shared, weights=_single(shared.weights), gradient=_single(shared.gradient)
+                )
+            return replace(shared, sent_as=dtype)
+    return shared
+
+
+def _fit(tensors: Tensors, dtype: torch.dtype) -> bool:
+    """Whether all numbers are numbers of this dtype."""
+    return all(tensor.equal(tensor.to(dtype).to(tensor.dtype)) for tensor in tensors.values())
+
+
+def _single(tensors: Tensors) -> Tensors:
+    return {name: tensor.float() for name, tensor in tensors.items()}
+
+
 def _widened(shared: Shared) -> Shared:
     """The round with its gradient in the dtype of the weights, if that has more digits."""
     wide, narrow = _dtype(shared.weights), _dtype(shared.gradient)
     if wide is None or narrow is None or torch.finfo(narrow).eps <= torch.finfo(wide).eps:
-        return shared
+        return as_rounded(shared)
     gradient = {name: g.to(wide) for name, g in shared.gradient.items()}
     return replace(shared, gradient=gradient, sent_as=shared.sent_as or narrow)
 

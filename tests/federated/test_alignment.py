@@ -162,3 +162,25 @@ def test_a_model_in_train_mode_is_left_as_it_is(seeded):
     shared = share(model.eval(), Batch(torch.rand(1, 1, 4, 4), torch.tensor([2])))
     align(model.train(), shared)
     assert norm.num_batches_tracked == 0
+
+
+@HALVES
+def test_a_rounded_upload_is_recognised_in_a_wider_dtype(tiny, dtype):
+    """As a framework unpacks what came in half precision."""
+    model, secret, shared, *_ = tiny(dtype=torch.float32)
+    unpacked = rounded(rounded(shared, dtype), torch.float32)
+    _, (found,) = align(model, unpacked)
+    assert found.precision == dtype
+    assert labels.read(unpacked).equal(secret.y)
+    assert masks.read(model, unpacked).y.equal(secret.y)
+
+
+def test_a_round_of_single_precision_is_read_after_it_was_kept_in_double(tiny):
+    """As from JSON, or from NumPy."""
+    model, secret, shared, *_ = tiny(dtype=torch.float32)
+    weights = {name: w.double() for name, w in shared.weights.items()}
+    kept = replace(rounded(shared, torch.float64), weights=weights)
+    assert labels.read(kept).equal(secret.y)
+    assert features.read(model, kept).layers[0].error < 1e-4
+    result = invert(model, kept, attacks.idlg, start=secret.x[None], steps=1)
+    assert result.checked == "one image and one step of cross-entropy, as its protocol says"
