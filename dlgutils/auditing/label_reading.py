@@ -9,7 +9,7 @@ from torch import Tensor
 from dlgutils.analytic import label_counts, labels, unknown_scale, without_bias
 from dlgutils.analytic.classifier import classifier_of
 from dlgutils.federated.consistency import without_scale_and_decay
-from dlgutils.federated.readable import NO_NOISE
+from dlgutils.federated.readable import NO_NOISE, require_all_seen
 from dlgutils.protocol import Effect
 from dlgutils.types import Shared
 
@@ -33,14 +33,15 @@ class LabelReading:
 def read_labels(shared: Shared) -> LabelReading:
     """The labels of one image or of a batch, certain or likely.
 
-    Raises ValueError for losses other than plain cross-entropy, and where the classifier's gradient
-    says nothing.
+    Raises ValueError for losses other than plain cross-entropy, for images that no step came to,
+    and where the classifier's gradient says nothing.
     """
     if not shared.protocol.is_cross_entropy:
         raise ValueError(
             "the rules of labels are those of cross-entropy of class ids, and the loss or the "
             "targets of this round are others"
         )
+    require_all_seen(shared)
     return _of_batch(shared) if shared.x_shape[0] > 1 else _of_one(shared)
 
 
