@@ -62,7 +62,9 @@ def _layers_of_logits(model: nn.Module, x_shape: tuple[int, ...]) -> list[str]:
 
 
 def _owner(name: str) -> str:
-    return name.rpartition(".")[0]
+    """The layer of a parameter, also of one that `torch.nn.utils.parametrizations` took apart."""
+    own, parametrised, _ = name.partition(".parametrizations.")
+    return own if parametrised else name.rpartition(".")[0]
 
 
 def _is_bias(name: str) -> bool:
@@ -77,7 +79,8 @@ def _order(model: nn.Module, x_shape: tuple[int, ...]) -> list[str]:
         return []
     try:
         check_model(model)
-        with torch.random.fork_rng(devices=[like.device] if like.is_cuda else []):
+        devices = [like.device] if like.is_cuda else []
+        with torch.random.fork_rng(devices=devices), models.kept_buffers(model):
             return classifier_last(model, x_shape)
     except Exception:
         return [name for name, _ in model.named_parameters()]

@@ -184,3 +184,18 @@ def test_a_round_of_single_precision_is_read_after_it_was_kept_in_double(tiny):
     assert features.read(model, kept).layers[0].error < 1e-4
     result = invert(model, kept, attacks.idlg, start=secret.x[None], steps=1)
     assert result.checked == "one image and one step of cross-entropy, as its protocol says"
+
+
+@pytest.mark.parametrize("name", ["weight_norm", "spectral_norm"])
+def test_the_label_is_read_off_the_bias_of_a_parametrised_classifier(seeded, name):
+    norm = getattr(nn.utils.parametrizations, name)
+    model = nn.Sequential(
+        nn.Flatten(), nn.Linear(16, 6), nn.Sigmoid(), norm(nn.Linear(6, 5))
+    ).eval()
+    secret = Batch(torch.rand(1, 1, 4, 4, generator=seeded(0)), torch.tensor([2]))
+    shared = share(model, secret)
+    assert shared.last_layer[1] == "3.bias"
+    assert labels.read(shared).equal(secret.y)
+    assert invert(model, shared, attacks.idlg, steps=60).best_loss < 1e-4
+    with pytest.raises(ValueError, match="the last layer is not linear"):
+        features.read(model, shared)
