@@ -35,8 +35,13 @@ def psnr(x: Tensor, truth: Tensor) -> Tensor:
 def ssim(x: Tensor, truth: Tensor) -> Tensor:
     """Structural similarity of each image, clipped to [0, 1] first: at most 1.
 
-    Source: Wang et al. 2004, doi:10.1109/TIP.2003.819861; computed by torchmetrics.
+    Source: Wang et al. 2004, doi:10.1109/TIP.2003.819861; computed by torchmetrics. Raises
+    ValueError for images of less than 6 pixels a side.
     """
+    if min(x.shape[-2:]) < 6:
+        raise ValueError(
+            f"structural similarity is of images of at least 6×6 pixels, got {tuple(x.shape[-2:])}"
+        )
     from torchmetrics.functional import image as scores
 
     each = scores.structural_similarity_index_measure(
@@ -80,7 +85,7 @@ def order(x: Tensor, truth: Tensor) -> Tensor:
             f"got {tuple(x.shape)} and {tuple(truth.shape)}; try x[0]"
         )
     errors = torch.stack([mse(x, image) for image in truth])  # (truth, x)
-    _, columns = linear_sum_assignment(errors.cpu())
+    _, columns = linear_sum_assignment(errors.double().cpu())
     return torch.from_numpy(columns).to(x.device)
 
 

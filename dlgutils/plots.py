@@ -22,10 +22,15 @@ def images(
     """Pictures side by side: the n axes that they are drawn on.
 
     x: (n, channels, height, width), clipped to [0, 1]. titles: up to n of them. axes: n of them.
-    Raises ValueError for another number of axes.
+    Raises ValueError for another number of axes, and for a tensor of another shape.
     """
+    if x.ndim != 4 or not len(x):
+        raise ValueError(
+            f"pictures have the shape (n, channels, height, width), got {tuple(x.shape)}; of one "
+            "picture pass x[None], of a result the x[0] of its first run"
+        )
     axes = _new_axes(len(x)) if axes is None else np.atleast_1d(axes)
-    pictures = x.detach().cpu().clamp(0, 1)
+    pictures = x.detach().cpu().float().clamp(0, 1)
     for ax, picture in zip(axes, pictures, strict=True):
         pixels = picture.permute(1, 2, 0).squeeze(-1)
         ax.imshow(pixels.numpy(), cmap="gray", vmin=0, vmax=1)

@@ -163,7 +163,7 @@ class Protocol:
 
     @property
     def is_cross_entropy(self) -> bool:
-        """Whether the loss is plain cross-entropy of class ids, without weights or smoothing."""
+        """Whether it is cross-entropy of ids without weights, smoothing or an ignored class."""
         return not self.soft_targets and _settings_of_cross_entropy(self.loss) is not None
 
     @property
@@ -195,5 +195,6 @@ def _settings_of_cross_entropy(loss: Loss) -> dict[str, object] | None:
         settings = {}
     else:
         return None
-    plain = settings.get("weight") is None and not settings.get("label_smoothing")
+    even = settings.get("weight") is None and not settings.get("label_smoothing")
+    plain = even and settings.get("ignore_index", -1) < 0  # class ids begin with 0
     return settings if plain and settings.get("reduction") in (None, "mean", "sum") else None

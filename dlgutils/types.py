@@ -25,7 +25,7 @@ class Batch(NamedTuple):
 class Shared:
     """Everything that the server sees of one round of federated learning, and nothing else."""
 
-    weights: Tensors  # {name: tensor}, as model.named_parameters()
+    weights: Tensors  # {name: tensor}, as model.named_parameters(), the classifier last
     gradient: Tensors  # or update, in the same units: the same names; of a partial one, some
     x_shape: tuple[int, ...]  # (batch, channels, height, width): public
     protocol: Protocol = field(default_factory=Protocol)  # how the client made its update: public

@@ -7,7 +7,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from dlgutils.analytic import labels, mixing_solution, mixing_system, rank_one, separation
+from dlgutils.analytic import (
+    labels,
+    mixing_solution,
+    mixing_system,
+    rank_one,
+    separation,
+    without_bias,
+)
 from dlgutils.analytic.classifier import classifier_of, join_bias
 from dlgutils.analytic.fast_ica import WORK_EPS
 from dlgutils.analytic.linear_chain import Link
@@ -41,7 +48,7 @@ def read_classifier(model: nn.Module, shared: Shared) -> tuple[Reading, Tensor |
         return found.reading, found.error
     weight, bias = shared.classifier
     y = labels.read_unchecked(shared)
-    delta = shared.gradient[bias] if bias else rank_one.delta_without_bias(shared, y)
+    delta = shared.gradient[bias] if bias else without_bias.delta_without_bias(shared, y)
     rank_one.check(weight, shared)
     features = rank_one.linear_input(shared.gradient[weight], delta)
     return Reading(y, delta[None], features[None], {}), None

@@ -71,8 +71,9 @@ def read(model: nn.Module, shared: Shared, reading: Reading | None = None) -> Fe
             by `separation.separate`.
 
     Raises ValueError if the last layer is not linear or used twice, if nothing can be read with
-    certainty (noise, another loss, another model, a batch that does not come apart), for a reading
-    that does not give the gradient back, and for defences other than clipping and half precision;
+    certainty (noise, another loss, another model, a batch that does not come apart, a classifier
+    without a bias that decides between two classes), for a reading that does not give the gradient
+    back, and for defences other than clipping and half precision;
     of one image, `rank_one_fit.fit` estimates what they left.
     """
     model, (shared,) = align(model, shared)

@@ -23,16 +23,19 @@ import torch
 from torch import Generator, Tensor
 
 _FROM_ALL = 0.2  # how often labels are drawn from all classes, beside those that are there
+_MOST = 2**31  # images of a class, whose sums over classes are whole numbers still
 _ROUNDING = 1e-4  # of an image: a bound that is exceeded by less does not count
 
 
 def lower_bounds(delta_sum: Tensor) -> Tensor:
     """The least number of images of each class, (classes,), int64: ⌈−Σδ⌉, at least 0.
 
+    A number above any batch, as of a gradient that was divided by almost nothing, is cut to 2³¹.
+
     delta_sum: (classes,), δ summed over the batch; B ∂loss/∂b where the loss is a mean.
     """
     least = (-delta_sum - _ROUNDING).ceil()
-    return least.clamp(min=0).long()
+    return least.clamp(0, _MOST).long()
 
 
 def present(rows: Tensor, slack: float) -> Tensor:
@@ -82,7 +85,7 @@ def of_untrained(delta_sum: Tensor, bias: Tensor, batch: int) -> Tensor:
     with the lower bounds, images are added where most are missing, until there are enough.
     """
     expected = batch * bias.softmax(0) - delta_sum
-    counts = lower_bounds(delta_sum)
+    counts = lower_bounds(delta_sum).clamp(max=batch)
     for _ in range(batch - int(counts.sum())):
         largest = (expected - counts).argmax()
         counts[largest] += 1

@@ -6,17 +6,23 @@ one negative entry.
 
 A linear classifier z = W h + b passes δ on. Its bias has the gradient ∂loss/∂b = δ, whatever the
 features h are. Row i of ∂loss/∂W is δ_i h, so the sum of that row is δ_i Σh: it has the sign of δ_i
-if the features have a positive sum, as they do after sigmoid or ReLU and need not after tanh.
+if the features have a positive sum, as they do after sigmoid or ReLU and need not after tanh. And
+column j is h_j δ: whatever the sign of h_j, of three classes or more one has a sign of its own, and
+that is the label. Of two classes without a bias, features h of label y leave what −h of the other
+label leave: where h has entries of either sign, nobody can tell.
 
 Source: Zhao, Mopuri & Bilen 2020, arXiv:2001.02610.
 """
 
+import math
 from collections import Counter
 
 import torch
 from torch import Tensor
 
+from dlgutils.analytic import without_bias
 from dlgutils.federated import checks
+from dlgutils.federated.alignment import as_rounded
 from dlgutils.federated.batch_checks import bounds_in_words
 from dlgutils.federated.consistency import without_scale_and_decay
 from dlgutils.types import Shared
@@ -25,11 +31,14 @@ _VISIBLE = 3  # standard errors
 
 
 def read(shared: Shared) -> Tensor:
-    """The label of one image, (1,), int64: `by_sign`, or `by_row_sum` without a bias's gradient.
+    """The label of one image, (1,), int64: `by_sign`, or without a bias's gradient by a column.
 
-    An unknown scale may be negative, if there are three classes or more.
+    That is the longest one of the classifier's weight gradient, whatever the sign of the features;
+    of two classes, features of one sign are taken as positive. An unknown scale may be negative, if
+    there are three classes or more.
 
-    Raises ValueError as they do.
+    Raises ValueError as `by_sign` does, and without a bias's gradient for two classes and features
+    of either sign.
     """
     return read_unchecked(_one_image(shared))
 
@@ -38,7 +47,8 @@ def most_likely(shared: Shared) -> Tensor:
     """The label of one image whose gradient defences changed, (1,), int64: a guess, without proof.
 
     It is where δ is smallest in the product δ [u, 1]ᵀ nearest to the gradients of weight and bias.
-    Its sign is that of the bias's gradient; if noise covers that, the largest number is negative.
+    Its sign is that of the bias's gradient, or without a bias that of features of a positive sum;
+    if noise covers that, or features of either sign do, the largest number is negative.
     Raises ValueError for a batch of several images, and if the last layer is not linear.
     """
     shared = _one_image(shared)
@@ -46,9 +56,13 @@ def most_likely(shared: Shared) -> Tensor:
     g = shared.gradient[weight].double()
     sums = shared.gradient[bias].double() if bias else g.sum(1)
     joined = torch.cat([g, sums[:, None]], 1) if bias else g
-    delta = torch.linalg.svd(joined, full_matrices=False).U[:, 0]
+    left, size, _ = torch.linalg.svd(joined, full_matrices=False)
+    delta = left[:, 0]
     along = delta @ sums
-    if along.abs() <= _VISIBLE * shared.protocol.sigma:
+    spread = shared.protocol.sigma
+    if not bias:  # of noise in all columns, and of features of either sign
+        spread = math.hypot(spread * g.shape[1] ** 0.5, size[0])
+    if along.abs() <= _VISIBLE * spread and (bias or len(delta) > 2):
         along = -delta.pow(3).sum()
     return (delta * along).argmin()[None]
 
@@ -56,8 +70,8 @@ def most_likely(shared: Shared) -> Tensor:
 def by_sign(shared: Shared) -> Tensor:
     """The label of one image from the sign of the classifier's bias gradient: (1,), int64.
 
-    The features may be anything. The classifier is the model's last layer, as in
-    `named_parameters()`. Zhao et al. state the rule, and read the signs off the weights.
+    The features may be anything. The classifier is the last layer in `shared.weights`, as `share`
+    orders them. Zhao et al. state the rule, and read the signs off the weights.
 
     Raises ValueError for a batch of several images, a classifier without bias, a gradient without
     exactly one negative entry (smoothed labels, another loss, added noise), and one whose entries
@@ -84,7 +98,7 @@ def read_unchecked(shared: Shared) -> Tensor:
     Raises ValueError where no label can be read.
     """
     _, bias = shared.last_layer
-    return _from_bias(shared) if bias in shared.gradient else _from_row_sums(shared)
+    return _from_bias(shared) if bias in shared.gradient else _from_column(shared)
 
 
 def _one_image(shared: Shared) -> Shared:
@@ -96,7 +110,7 @@ def _one_image(shared: Shared) -> Shared:
             "ask the client for one image a round, or optimise the labels with attacks.dlg"
         )
     checks.check_gradient(shared)
-    return without_scale_and_decay(shared)
+    return without_scale_and_decay(as_rounded(shared))
 
 
 def _from_bias(shared: Shared) -> Tensor:
@@ -105,32 +119,23 @@ def _from_bias(shared: Shared) -> Tensor:
         shape = tuple(shared.gradient[weight].shape)
         raise ValueError(f"{weight}, of shape {shape}, is not a bias; use labels.by_row_sum")
     shared.require(bias)
-    return _only_negative(bias, shared.gradient[bias], shared)
+    return _only_negative(bias, without_bias.turned(shared.gradient[bias], shared), shared)
 
 
 def _from_row_sums(shared: Shared) -> Tensor:
-    matrices = [name for name, w in shared.weights.items() if w.ndim == 2]
-    if not matrices:
-        raise ValueError(
-            f"there is no linear classifier among {list(shared.weights)}: "
-            "a weight of shape (classes, features)"
-        )
-    weight = matrices[-1]
-    shared.require(weight)
-    row_sums = shared.gradient[weight].sum(1)
-    return _only_negative(f"the row sums of {weight}", row_sums, shared)
+    weight = without_bias.weight_of(shared)
+    sums = shared.gradient[weight].sum(1)
+    return _only_negative(f"the row sums of {weight}", without_bias.turned(sums, shared), shared)
+
+
+def _from_column(shared: Shared) -> Tensor:
+    weight = without_bias.weight_of(shared)
+    delta = without_bias.column(shared)
+    return _only_negative(f"the longest column of {weight}", delta, shared)
 
 
 def _only_negative(what: str, delta: Tensor, shared: Shared) -> Tensor:
-    """Where δ is negative, (1,), if it is a δ of one image; `what` names it in an error.
-
-    A negative scale reversed all signs, and so may one that is unknown; of two classes, nobody
-    could tell.
-    """
-    scale = shared.protocol.scale
-    looks_reversed = int((delta > 0).sum()) == 1 and int((delta < 0).sum()) > 1
-    if looks_reversed if scale is None else scale < 0:
-        delta = -delta
+    """Where δ is negative, (1,), if it is a δ of one image; `what` names it in an error."""
     negative = int((delta < 0).sum())
     if negative != 1:
         raise ValueError(
@@ -144,8 +149,7 @@ def _only_negative(what: str, delta: Tensor, shared: Shared) -> Tensor:
     if delta.sum().abs() > tolerance:
         raise ValueError(
             f"{what} does not sum to zero as softmax − onehot does: noise, or not the classifier; "
-            "it must be the model's last layer in named_parameters(), "
-            "or optimise the label with attacks.dlg"
+            "it must be the last layer in shared.weights, or optimise the label with attacks.dlg"
         )
     return delta.argmin()[None]
 

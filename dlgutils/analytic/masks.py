@@ -16,7 +16,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from dlgutils import models
-from dlgutils.analytic import labels, mask_evidence, rank_one
+from dlgutils.analytic import labels, mask_evidence, rank_one, without_bias
 from dlgutils.federated import checks
 from dlgutils.federated.alignment import align
 from dlgutils.federated.readable import NOISE, require_gradient
@@ -40,7 +40,8 @@ def read(model: nn.Module, shared: Shared, *, noise: float | None = None) -> Rea
     linear layer that gets its output; they equal the client's except at units that were zero
     anyway. The features are δᵀ ∂loss/∂W / δᵀδ of the classifier, the model's last layer: exact up
     to rounding. Its δ is ∂loss/∂b; without a bias, the direction of δ is known, and its length is
-    found from softmax(W u) − onehot(y) = δ.
+    found from softmax(W u) − onehot(y) = δ, if only one fits. Of two classes, u is then taken as
+    positive.
 
     noise: the standard deviation of Gaussian noise in every number of the gradient; None: what the
     round's protocol says, 0 for one that is as it was computed. A unit below six standard errors of
@@ -78,7 +79,7 @@ def read_unchecked(model: nn.Module, shared: Shared, noise: float) -> Reading:
         gradient = rank_one.project(model, shared, noise)
         shared = replace(shared, gradient=gradient)
     y = labels.read_unchecked(shared)
-    delta = shared.gradient[bias] if bias else rank_one.delta_without_bias(shared, y)
+    delta = shared.gradient[bias] if bias else without_bias.delta_without_bias(shared, y)
     masks = {}
     for name, linear in layers.items():
         gradient = shared.gradient[linear]

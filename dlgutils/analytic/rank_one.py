@@ -3,11 +3,8 @@
 Here u is what entered the layer z = W u + b, and δ = ∂loss/∂z = ∂loss/∂b.
 """
 
-import math
-
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
 from dlgutils.types import Shared, Tensors
 
@@ -97,44 +94,3 @@ def _balanced(delta: Tensor) -> Tensor:
     others[label] = 0
     others[label] = -others.sum()
     return others
-
-
-# Every column of δ uᵀ is a multiple of δ, and so is their sum: this gives its direction, with the
-# sign that makes the entry at the label negative. A length ℓ of δ implies the features
-# u = Gᵀδ / ℓ², and these imply a δ of their own, softmax(W u) − onehot(y). At the true length both
-# agree. The search looks at 513 lengths and goes on between the neighbours of the best, so each of
-# its ten turns divides the range of log ℓ by 256.
-def delta_without_bias(shared: Shared, y: Tensor) -> Tensor:
-    """δ of a classifier without bias, (classes,); y: (1,), the label.
-
-    Raises ValueError if no δ of one image fits the gradient.
-    """
-    weight, _ = shared.classifier
-    W = shared.weights[weight].double()
-    gradient = shared.gradient[weight].double()
-    total = gradient.sum(1)
-    sign = -total[y].sign()
-    direction = total / total.norm() * sign
-    target = one_hot(y, len(W))[0]
-
-    def error(lengths: Tensor) -> Tensor:
-        column = lengths[:, None]
-        delta = column * direction
-        features = delta / column**2 @ gradient
-        implied = (features @ W.T).softmax(1) - target
-        return (implied - delta).norm(dim=1) / lengths
-
-    low = math.log(1e-8)
-    high = math.log(2) / 2  # no δ is longer than √2
-    for _ in range(10):
-        tries = torch.linspace(low, high, 513, dtype=torch.float64, device=W.device)
-        k = int(error(tries.exp()).argmin())
-        low = tries[max(k - 1, 0)]
-        high = tries[min(k + 1, 512)]
-    length = tries[k].exp()
-    if error(length[None]) > 1e-3:
-        raise ValueError(
-            f"no length makes the columns of {weight}'s gradient a softmax − onehot: noise, or "
-            "another loss; optimise label and mask with attacks.dia"
-        )
-    return (length * direction).to(shared.gradient[weight])

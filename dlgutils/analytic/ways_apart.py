@@ -73,6 +73,8 @@ def by_zeros(seen: Seen, factor: float | None, rate: float) -> Found | None:
         rate: of the dropout before the classifier.
     """
     rows = seen.rows
+    if len(rows.basis) == 1:
+        return None  # of one image all zeros are zeros of the sum, which are left out
     w = _find_images(rows, rate)
     if len(w) < len(rows.basis):
         return None

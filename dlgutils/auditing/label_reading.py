@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dlgutils.analytic import label_counts, labels, unknown_scale
+from dlgutils.analytic import label_counts, labels, unknown_scale, without_bias
 from dlgutils.analytic.classifier import classifier_of
 from dlgutils.federated.consistency import without_scale_and_decay
-from dlgutils.federated.readable import NO_NOISE
+from dlgutils.federated.readable import NO_NOISE, require_all_seen
 from dlgutils.protocol import Effect
 from dlgutils.types import Shared
 
@@ -33,14 +33,15 @@ class LabelReading:
 def read_labels(shared: Shared) -> LabelReading:
     """The labels of one image or of a batch, certain or likely.
 
-    Raises ValueError for losses other than plain cross-entropy, and where the classifier's gradient
-    says nothing.
+    Raises ValueError for losses other than plain cross-entropy, for images that no step came to,
+    and where the classifier's gradient says nothing.
     """
     if not shared.protocol.is_cross_entropy:
         raise ValueError(
             "the rules of labels are those of cross-entropy of class ids, and the loss or the "
             "targets of this round are others"
         )
+    require_all_seen(shared)
     return _of_batch(shared) if shared.x_shape[0] > 1 else _of_one(shared)
 
 
@@ -67,6 +68,9 @@ def _by_signs(shared: Shared) -> LabelReading:
     weight, bias = shared.last_layer
     name = bias if bias in shared.gradient else weight
     told = f"The label is where the gradient of {name} is negative"
+    if without_bias.is_assumed(shared):
+        told += ", if what entered that layer is positive: it has no bias to tell two classes apart"
+        return LabelReading(y, told, "", (name,))
     if shared.protocol.steps > 1:
         return LabelReading(y, told, "", (name,))
     certificate = f"one negative number of {shared.classes}, and all of them sum to zero"

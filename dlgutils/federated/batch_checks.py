@@ -42,6 +42,11 @@ def check_targets(loss: Loss, outputs: Tensor, y: Tensor) -> None:
         outputs: of the model for these images, (batch, ...).
         y: the targets: (batch,) class ids, int64, or (batch, ...) numbers of the outputs' dtype.
     """
+    if isinstance(loss, type):
+        raise ValueError(
+            f"a loss is a function of outputs and targets, got the class {loss.__name__}; pass an "
+            f"instance, {loss.__name__}()"
+        )
     dtypes = (torch.int64, outputs.dtype)
     if y.ndim == 0 or len(y) != len(outputs) or y.device != outputs.device or y.dtype not in dtypes:
         raise ValueError(

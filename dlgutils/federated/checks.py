@@ -20,6 +20,7 @@ def check(model: nn.Module, *rounds: Shared) -> None:
     check_model(model)
     for shared in rounds:
         _check_names_and_shapes(model, "weights", shared.weights)
+        _check_finite("weight", shared.weights)
         _check_part(model, shared.gradient)
         _check_one_kind(shared)
         check_gradient(shared)
@@ -33,13 +34,7 @@ def check(model: nn.Module, *rounds: Shared) -> None:
 
 def check_gradient(shared: Shared) -> None:
     """Raises ValueError for a gradient with NaN or inf in it, or one that is zero everywhere."""
-    for name, g in shared.gradient.items():
-        wrong = int((~g.isfinite()).sum())
-        if wrong:
-            raise ValueError(
-                f"the gradient of {name} has {wrong} NaN or inf among its {g.numel()} numbers; an "
-                "attack can only match finite numbers: look at the client's weights and images"
-            )
+    _check_finite("gradient", shared.gradient)
     if not any(g.any() for g in shared.gradient.values()):
         raise ValueError(
             "the gradient is zero everywhere, so it says nothing of the images: either the network "
@@ -74,6 +69,16 @@ def _check_names_and_shapes(model: nn.Module, what: str, tensors: Tensors) -> No
             f"({len(wrong)} of {len(expected)} tensors differ); "
             "attack with the model that the client trained"
         )
+
+
+def _check_finite(what: str, tensors: Tensors) -> None:
+    for name, tensor in tensors.items():
+        wrong = int((~tensor.isfinite()).sum())
+        if wrong:
+            raise ValueError(
+                f"the {what} of {name} has {wrong} NaN or inf among its {tensor.numel()} numbers; "
+                "an attack can only match finite numbers: look at the client's weights and images"
+            )
 
 
 def _check_part(model: nn.Module, gradient: Tensors) -> None:

@@ -8,10 +8,11 @@ import torch
 from torch import Generator, Tensor, nn
 
 from dlgutils import models
+from dlgutils.federated.alignment import classifier_last
 from dlgutils.federated.checks import check_batch, check_model
 from dlgutils.federated.defenses import defend
 from dlgutils.federated.defenses.checks import require_row
-from dlgutils.federated.inputs import check_arrays
+from dlgutils.federated.inputs import as_batch
 from dlgutils.federated.local_training import PLAIN, trained_names, update
 from dlgutils.federated.mask_checks import check_masks
 from dlgutils.protocol import Defense, Protocol, takes_class_ids
@@ -32,7 +33,8 @@ def share(
     Args:
         model: its parameters with `requires_grad` are trained; device and dtype follow it and the
             batch, which must agree.
-        batch: the client's images in [0, 1] and its labels, or other targets of the loss.
+        batch: the client's images in [0, 1] and its labels, or other targets of the loss; any pair
+            of them, as a `DataLoader` has it.
         generator: on the CPU; draws one mask per image and visit for every dropout layer with
             p > 0, then the orders in which a shuffling client visits its images, then what its
             defences draw.
@@ -50,10 +52,10 @@ def share(
     not trained, and models that draw random numbers by themselves, mix the images of a batch, or
     have no parameters.
     """
-    check_arrays(batch)
+    x, y = as_batch(batch)
     model = models.unwrapped(model)
     check_model(model)
-    batch = Batch(batch.x.detach(), batch.y.detach())
+    batch = Batch(x.detach(), y.detach())
     check_batch(model, batch, protocol.loss)
     if takes_class_ids(protocol.loss) and batch.y.is_floating_point():
         protocol = replace(protocol, soft_targets=True)
@@ -72,7 +74,8 @@ def share(
     check_masks(model, masks, visits)
     masks = {name: mask.detach() for name, mask in masks.items()}
     orders = _draw_orders(protocol, batch.x, generator) if protocol.shuffle else None
-    weights = models.weights(model)
+    own = models.weights(model)
+    weights = {name: own[name] for name in classifier_last(model, tuple(batch.x.shape))}
     try:
         made = update(weights, model, Guess(*batch, masks), protocol, orders)
     except RuntimeError as error:

@@ -7,6 +7,20 @@ from dlgutils.types import Batch
 _CHANNELS = (1, 3, 4)
 
 
+def as_batch(pair: Batch | tuple[Tensor, Tensor]) -> Batch:
+    """A pair of images and labels, as a `DataLoader` has them, as a batch.
+
+    Raises ValueError unless both are tensors, and the images in floating point.
+    """
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        raise ValueError(
+            f"a batch is a pair of images and labels, got a {type(pair).__name__}; pass Batch(x, y)"
+        )
+    batch = Batch(*pair)
+    check_arrays(batch)
+    return batch
+
+
 def check_arrays(batch: Batch) -> None:
     """Raises ValueError unless images and labels are tensors, and the images in floating point."""
     x, y = batch

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, resolve_name
 
 from dlgutils.federated.inputs import channels_last
-from dlgutils.models import mixing_layers
+from dlgutils.models import kept_buffers, mixing_layers
 
 
 def check_model(model: nn.Module) -> None:
@@ -29,13 +29,14 @@ def outputs_of_zeros(model: nn.Module, x_shape: tuple[int, ...]) -> Tensor:
     """What the model makes of one image of zeros, (1, ...); of a batch, where it mixes its images.
 
     Raises ValueError if the model does not take images of this shape, (batch, channels, height,
-    width), draws random numbers in its forward pass, or returns something else than one tensor.
+    width), draws random numbers in its forward pass or changes its buffers, or returns something
+    else than one tensor.
     """
     images = x_shape[0] if mixing_layers(model) else 1
     zero = next(model.parameters()).new_zeros(images, *x_shape[1:])
     with torch.no_grad(), torch.random.fork_rng(devices=[zero.device] if zero.is_cuda else []):
         try:
-            with _Draws(zero) as draws:
+            with kept_buffers(model) as changed, _Draws(zero) as draws:
                 outputs = model(zero)
         except RuntimeError as error:
             first = "channels come first, as in x.permute(0, 3, 1, 2); "
@@ -49,6 +50,11 @@ def outputs_of_zeros(model: nn.Module, x_shape: tuple[int, ...]) -> Tensor:
             f"the model draws random numbers in its forward pass, in {', '.join(draws.names)}, so "
             "no attacker could repeat it; make it an nn.Dropout layer for models.expose_dropout, "
             "or use model.eval()"
+        )
+    if changed:
+        raise ValueError(
+            f"the model changes {', '.join(changed)} at each call, so that no attacker could "
+            "repeat it, as spectral_norm does in train mode; use model.eval()"
         )
     _check_tensor(outputs)
     return outputs

@@ -36,10 +36,11 @@ def require_gradient(
         shared: the round.
         through: the effects of defences that the reading can see through.
 
-    Raises ValueError if the protocol says otherwise, for defences of other effects, and as `settle`
-    does.
+    Raises ValueError if the protocol says otherwise, or that some images are not seen, for defences
+    of other effects, and as `settle` does.
     """
     require_one_step(shared.protocol)
+    require_all_seen(shared)
     if shared.protocol.example_norm:
         shared = _of_one_example(shared)
     require_sight(shared.protocol, through)
@@ -51,7 +52,8 @@ def require_one_step(protocol: Protocol) -> None:
     """Raises ValueError unless the update is that of one step of plain cross-entropy."""
     if not protocol.is_cross_entropy:
         raise ValueError(
-            "this reading is for cross-entropy of class ids, without class weights or smoothing, "
+            "this reading is for cross-entropy of class ids, without weights, smoothing or a class "
+            "that is ignored, "
             "and the loss or the targets of this round are others; optimise image and targets "
             "with attacks.dlg"
         )
@@ -59,6 +61,18 @@ def require_one_step(protocol: Protocol) -> None:
         raise ValueError(
             f"this reading is for the gradient of one step, the client of this round took "
             f"{protocol.steps}; attack it with attacks.idlg, which recomputes them"
+        )
+
+
+def require_all_seen(shared: Shared) -> None:
+    """Raises ValueError for a client whose steps end before they come to all of its images."""
+    images = shared.x_shape[0]
+    seen = shared.protocol.visits(images)
+    if seen < images:
+        raise ValueError(
+            f"the steps of this round come to the first {seen} of {images} images only, so that "
+            "the update says nothing of the others: make it a round of those that are seen, with "
+            "their number in x_shape"
         )
 
 

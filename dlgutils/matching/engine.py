@@ -15,7 +15,7 @@ from dlgutils.federated.consistency import settle
 from dlgutils.matching.all_runs import lacks_memory
 from dlgutils.matching.blindness import warn_if_blind
 from dlgutils.matching.descent import Watch, descend
-from dlgutils.matching.inputs import check_rounds, run_seeds
+from dlgutils.matching.inputs import check_rounds, check_sought_targets, run_seeds
 from dlgutils.matching.problem import Problem
 from dlgutils.matching.record import frame_schedule, join
 from dlgutils.types import Attack, Result, Shared
@@ -87,6 +87,7 @@ def invert(
         begin = None if start is None else start[here]
         problem = Problem(model, rounds[here], attack, seeds[here], begin)
         if not parts:
+            check_sought_targets(problem)
             warn_if_blind(problem)
         going_on = all(part.complete for part in parts)
         return descend(problem, steps if going_on else 0, schedule, bar, watch)

@@ -7,6 +7,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from dlgutils.federated.checks import check
+from dlgutils.federated.model_checks import outputs_of_zeros
+from dlgutils.matching.problem import Problem
 from dlgutils.types import Shared
 
 
@@ -22,6 +24,8 @@ def check_rounds(
         numbers: by the name that the caller knows, such as {"steps": 300}.
     """
     for name, number in {**numbers, "rounds": len(rounds)}.items():
+        if not isinstance(number, int):
+            raise ValueError(f"an attack needs a whole number of {name}, got {number!r}")
         if number < 1:
             raise ValueError(f"an attack needs at least 1 of {name}, got {number}")
     check(model, *rounds)
@@ -38,10 +42,19 @@ def check_rounds(
             f"rounds of {len(protocols)} protocols cannot run together; give them the same "
             "Protocol object, or invert them one by one"
         )
-    wanted = (len(rounds), *rounds[0].x_shape)
-    if start is not None and start.shape != wanted:
+    if start is not None:
+        _check_start(start, (len(rounds), *rounds[0].x_shape))
+
+
+def _check_start(start: Tensor, wanted: tuple[int, ...]) -> None:
+    if start.shape != wanted:
         raise ValueError(
             f"a start for these rounds has the shape {wanted}, runs first, got {tuple(start.shape)}"
+        )
+    if not start.is_floating_point() or not start.isfinite().all():
+        raise ValueError(
+            f"a start has finite numbers in floating point, got {start.dtype}, of which "
+            f"{int((~start.isfinite()).sum())} are NaN or inf; divide bytes by 255"
         )
 
 
@@ -72,3 +85,22 @@ def run_seeds(generator: Generator | None, seeds: Sequence[int] | None, runs: in
             f"{len(seeds)} seeds came for {runs} runs; pass one for each, or a generator for all"
         )
     return seeds
+
+
+def check_sought_targets(problem: Problem) -> None:
+    """Raises ValueError if targets are optimised that the loss of the rounds does not take."""
+    y = problem.unflatten(problem.start[0]).y
+    if y is None or not y.is_floating_point():
+        return
+    protocol = problem.protocol
+    outputs = outputs_of_zeros(problem.model, problem.rounds[0].x_shape)
+    outputs = outputs.expand(len(y), *outputs.shape[1:])
+    try:
+        protocol.loss(outputs, protocol.as_targets(y))
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise ValueError(
+            f"{problem.attack.name} optimises the targets, and the loss of this round takes none "
+            f"that can be: {error}; take an attack that reads the label, such as attacks.idlg, "
+            "Protocol(as_targets=...) for other targets, or, of F.nll_loss, a model that ends with "
+            "its logits, and cross-entropy, which is the same"
+        ) from error

@@ -4,7 +4,7 @@ from dlgutils.models.batch_norm import BatchStatistics, batch_statistics, mixing
 from dlgutils.models.dropout import Dropout, active_dropouts, draw_masks, dropouts, expose_dropout
 from dlgutils.models.forward import forward, twice_differentiable
 from dlgutils.models.initialise import init_default, init_uniform, weights
-from dlgutils.models.modules import called, observe, replace_module
+from dlgutils.models.modules import called, kept_buffers, observe, replace_module
 from dlgutils.models.networks import CNN, MLP, LeNet, cnn, lenet, mlp
 from dlgutils.models.normalised import Normalised, normalised
 from dlgutils.models.smooth_relu import SmoothReLU, smooth_relu
@@ -28,6 +28,7 @@ __all__ = [
     "forward",
     "init_default",
     "init_uniform",
+    "kept_buffers",
     "lenet",
     "mixing_layers",
     "mlp",

@@ -48,6 +48,20 @@ def recorded_calls(model: nn.Module) -> Iterator[list[Call]]:
             handle.remove()
 
 
+@contextmanager
+def kept_buffers(model: nn.Module) -> Iterator[list[str]]:
+    """Puts back what forward passes within change in the buffers; afterwards, their names."""
+    before = {name: (buffer, buffer.clone()) for name, buffer in model.named_buffers()}
+    changed: list[str] = []
+    try:
+        yield changed
+    finally:
+        for name, (buffer, old) in before.items():
+            if not buffer.nan_to_num().equal(old.nan_to_num()):
+                changed.append(name)
+                buffer.copy_(old)
+
+
 @torch.no_grad()
 def called(model: nn.Module, x: Tensor) -> set[nn.Module]:
     """The modules that one forward pass calls, with and without children; x: a batch of images.

@@ -134,12 +134,14 @@ def test_rules_refuse_a_layer_that_is_not_the_classifier(rule, seeded):
     model = models.init_default(ClassifierFirst(), seeded(0))
     x = torch.rand(1, *SHAPE, generator=seeded(1))
     shared = share(model, Batch(x, torch.tensor([1])))
+    assert rule(shared).tolist() == [1]
     assert (shared.gradient["body.bias"] < 0).sum() == 1
+    as_defined = replace(shared, weights=models.weights(model))
     with pytest.raises(
         ValueError,
-        match=r"body\.\w+ does not sum to zero as softmax − onehot does.*model's last layer",
+        match=r"body\.\w+ does not sum to zero as softmax − onehot does.*last layer in shared",
     ):
-        rule(shared)
+        rule(as_defined)
 
 
 @pytest.mark.parametrize("rule", RULES)

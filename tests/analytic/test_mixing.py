@@ -85,6 +85,13 @@ def test_label_counts_never_exceed_the_truth(seed, images, classes):
     assert guess.sum() == images
 
 
+def test_a_sum_that_was_divided_by_almost_nothing_is_that_of_no_batch():
+    """As by the probability of a class that a sure network gives it."""
+    delta_sum = torch.tensor([-1.4e28, 2.8e28, -1.4e28], dtype=torch.float64)
+    assert not label_counts.possible(delta_sum, 1000)
+    assert (label_counts.of_untrained(delta_sum, torch.zeros(3), 2) <= 2).all()
+
+
 @given(seed=st.integers(0, 10_000), images=st.integers(1, 6), classes=st.integers(7, 12))
 def test_rows_of_features_that_are_not_negative_show_the_classes(seed, images, classes):
     classifier, inputs, y = classifier_of(seed, images, classes)

@@ -187,6 +187,22 @@ def test_separate_reads_the_images_beside_one_that_left_no_trace():
     assert_within_error_bars(separation, features)
 
 
+def test_separate_reads_the_one_image_with_a_trace_through_dropout(seeded):
+    """Zeros cannot tell it from others: all of its own are zeros of the gradient."""
+    model = models.init_default(models.mlp(SHAPE, (96,), 12, dropout=0.5).double(), seeded(0))
+    batch = Batch(torch.rand(2, *SHAPE, generator=seeded(1)).double(), torch.tensor([4, 7]))
+    masks = models.draw_masks(model, 2, seeded(2))
+    sure, other = (model.body[:2](batch.x.flatten(1)) * masks["body.2.mask"]).detach()
+    alone = sure - (sure @ other) / (other @ other) * other
+    with torch.no_grad():
+        model.fc.weight[4] += 60 * alone / (alone @ sure)
+    separation = separate(model, share(model, batch, masks=masks))
+    assert separation.n_found == 1
+    assert separation.reading.y.tolist() == [7]
+    assert separation.reading.features[0].allclose(other)
+    assert separation.reading.masks["body.2.mask"][0].equal(masks["body.2.mask"][1])
+
+
 def test_separate_refuses_labels_that_are_not_those_of_the_images_with_a_trace():
     model, shared, (_, y), _ = confident_round()
     assert separate(model, shared, y=y).n_found == 3

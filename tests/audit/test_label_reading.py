@@ -99,3 +99,21 @@ def test_read_labels_needs_a_bias_for_a_batch():
     secret = client_round(model, du.Batch(X, Y), torch.Generator().manual_seed(0))
     with pytest.raises(ValueError, match="has no bias"):
         read_labels(secret.shared)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_labels_of_images_that_no_step_came_to_are_not_counted(steps):
+    """They were: those that were seen, twice or more, as certain."""
+    protocol = du.Protocol(steps=steps, batch_size=1)
+    with pytest.raises(ValueError, match=rf"the first {steps} of 4 images only.*in x_shape"):
+        situation(protocol, 4).read_labels()
+    with pytest.raises(ValueError, match=r"of 4 images only" if steps == 1 else "took 3"):
+        _ = situation(protocol, 4).separation
+
+
+def test_a_loss_that_ignores_a_class_certifies_no_labels():
+    protocol = du.Protocol(loss=nn.CrossEntropyLoss(ignore_index=5))
+    with pytest.raises(ValueError, match=r"the loss or the targets of this round are others"):
+        situation(protocol, 4).read_labels()
+    harmless = du.Protocol(loss=nn.CrossEntropyLoss(ignore_index=-7))
+    assert_right(situation(harmless, 4).read_labels(), 4)

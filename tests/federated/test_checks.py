@@ -156,6 +156,19 @@ def test_share_refuses_batchnorm_in_train_mode():
     assert share(model.eval(), batch).gradient["3.weight"].isfinite().all()
 
 
+@pytest.mark.parametrize("norm", [nn.utils.spectral_norm, nn.utils.parametrizations.spectral_norm])
+def test_share_refuses_a_model_that_changes_with_every_call_and_leaves_it_as_it_was(norm):
+    """Two rounds of the same batch differed, and the attacker's was a third one."""
+    model = nn.Sequential(nn.Flatten(), norm(nn.Linear(64, 9)), nn.Sigmoid(), nn.Linear(9, 4))
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    batch = Batch(torch.full((1, 1, 8, 8), 0.25), torch.tensor([1]))
+    with pytest.raises(ValueError, match=r"changes 1\.\S+.* at each call.*use model\.eval\(\)"):
+        share(model, batch)
+    assert all(buffer.equal(before[name]) for name, buffer in model.named_buffers())
+    first, second = share(model.eval(), batch), share(model, batch)
+    assert all(first.gradient[name].equal(g) for name, g in second.gradient.items())
+
+
 def test_share_refuses_an_active_dropout_of_torch():
     model = user_model(nn.Dropout(0.5)).train()
     batch = Batch(ONE.x.double(), ONE.y)

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from dlgutils import Batch, models, share
+from dlgutils import Batch, Protocol, models, share
 
 X, Y = torch.full((1, 1, 8, 8), 0.25), torch.tensor([1])
 ARRAY = np.zeros((2, 8, 8, 3), np.uint8)
@@ -105,3 +105,19 @@ def test_share_names_what_cannot_be_differentiated():
 
     with pytest.raises(ValueError, match=r"cannot differentiate this model: .*without \.numpy"):
         share(Returning(through_numpy), Batch(X, Y))
+
+
+def test_a_pair_of_a_loader_is_a_batch(seeded):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
+    plain = share(model, Batch(X, Y))
+    for pair in ((X, Y), [X, Y]):
+        assert share(model, pair).gradient["1.bias"].equal(plain.gradient["1.bias"])
+    for other in (X, None, (X, Y, Y)):
+        with pytest.raises(ValueError, match=r"a pair of images and labels.*Batch\(x, y\)"):
+            share(model, other)
+
+
+def test_the_class_of_a_loss_is_no_loss():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
+    with pytest.raises(ValueError, match=r"the class CrossEntropyLoss; pass an instance"):
+        share(model, Batch(X, Y), protocol=Protocol(loss=nn.CrossEntropyLoss))

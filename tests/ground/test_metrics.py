@@ -232,3 +232,12 @@ def test_align_gives_each_image_away_once():
 def test_align_needs_two_batches_of_the_same_shape():
     with pytest.raises(ValueError, match=r"got \(1, 2, 1, 4, 4\) and \(2, 1, 4, 4\); try x\[0\]"):
         metrics.align(torch.zeros(1, 2, 1, 4, 4), torch.zeros(2, 1, 4, 4))
+
+
+def test_ssim_refuses_images_that_are_too_small():
+    with pytest.raises(ValueError, match=r"at least 6×6 pixels, got \(4, 9\)"):
+        metrics.ssim(CAT[..., :4, :9], CAT[..., :4, :9])
+
+
+def test_order_takes_half_precision():
+    assert metrics.order(CAT.bfloat16(), CAT.bfloat16()).tolist() == [0]

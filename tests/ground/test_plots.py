@@ -186,3 +186,15 @@ def test_federated_round_shows_the_photograph_and_the_gradient():
     words = " ".join(text.get_text() for text in ax.texts)
     assert "weights θ" in words
     assert "gradient g" in words
+
+
+@pytest.mark.parametrize(
+    "x", [torch.rand(3, 8, 8), torch.rand(2, 1, 3, 8, 8), torch.rand(0, 3, 8, 8)]
+)
+def test_images_say_which_shape_they_have(x):
+    with pytest.raises(ValueError, match=r"\(n, channels, height, width\), got \(.*x\[None\]"):
+        plots.images(x)
+
+
+def test_images_may_be_in_half_precision():
+    assert len(plots.images(torch.rand(2, 3, 8, 8).bfloat16())) == 2

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from dlgutils import Batch, attacks, invert, models, share
+from dlgutils import Batch, Protocol, attacks, invert, models, share
 from dlgutils.types import Guess, nothing
 
 
@@ -164,3 +164,28 @@ def test_invert_refuses_an_attack_without_images(tiny, seeded):
 
     with pytest.raises(ValueError, match=r"iDLG does not say what the images are; let start"):
         invert(model, shared, replace(attacks.idlg, start=only_masks), seeded(0))
+
+
+@pytest.mark.parametrize("change", [lambda x: x * torch.nan, lambda x: (255 * x).byte()])
+def test_invert_a_start_of_no_finite_numbers_is_refused(tiny, change):
+    model, secret, shared, *_ = tiny()
+    with pytest.raises(ValueError, match=r"a start has finite numbers in floating point, got"):
+        invert(model, shared, attacks.idlg, start=change(secret.x[None]))
+
+
+def test_invert_weights_that_are_not_finite_are_refused(tiny):
+    """Otherwise their update passed for one of its protocol: no comparison with NaN is true."""
+    model, _, shared, *_ = tiny()
+    weights = {name: torch.full_like(w, torch.nan) for name, w in shared.weights.items()}
+    with pytest.raises(ValueError, match=r"the weight of \S+ has \d+ NaN or inf"):
+        invert(model, replace(shared, weights=weights), attacks.idlg)
+
+
+def test_invert_says_that_a_loss_takes_no_targets_to_optimise(seeded):
+    """The last layer and the loss of PyTorch's first examples."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 4), nn.LogSoftmax(1))
+    batch = Batch(torch.rand(1, 1, 4, 4, generator=seeded(0)), torch.tensor([2]))
+    shared = share(model, batch, protocol=Protocol(loss=nn.functional.nll_loss))
+    assert invert(model, shared, attacks.idlg, steps=3).y.tolist() == [[2]]
+    with pytest.raises(ValueError, match=r"DLG optimises the targets.*attacks\.idlg.*its logits"):
+        invert(model, shared, attacks.dlg)
