@@ -6,7 +6,7 @@ the labels are sought, or given. A round counts as certified if `separate` reads
 an image is wrong if it is farther from its own features than its error bar, or has another label.
 `determined` counts the rounds that would have been certified had the search begun at the truth: of
 the others rounding is to blame, not the search. `python -m reproduce.mixing [processes]` writes
-mixing.csv (about an hour of one core); an interrupted run goes on.
+mixing.csv (about forty minutes of one core); an interrupted run goes on.
 """
 
 import sys
