@@ -6,33 +6,37 @@ image a round; no image is chosen. An image is *recovered* if its MSE is below 1
 to every other image of the set; reconstructions are clipped to [0, 1] first. The closed form is for
 networks without pooling. Seconds are those of one processor.
 
-`python -m reproduce.trained` runs what is missing and writes trained.csv after each block of
-images, so the table grows: first every row has one block of each of three seeds, then two, and so
-on, up to forty images of each seed. `python -m reproduce.trained fruits CIFAR10` takes these sets
-instead of the embedded ones, the second from torchvision. What is finished is kept in
-_build/trained.
+`python -m reproduce.trained` runs what is missing, on all cores, and writes trained.csv after each
+block of images, so the table grows: first every row has one block of each of three seeds, then two,
+and so on, up to forty images of each seed: some four hours of one core. Each attack's own row is
+kept in trained_runs.csv beside this file, from which an interrupted run goes on.
+`python -m reproduce.trained fruits CIFAR10` takes these sets instead of the embedded ones, the
+second from torchvision.
 """
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import joblib
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
 import dlgutils as du
-from dlgutils import attacks, metrics, sweeps
+from dlgutils import attacks, metrics
 from dlgutils.analytic import closed_form
+from dlgutils.storage import write_atomic
 from reproduce.dropout_cells import check_complete
 from reproduce.inputs import all_images, one_image
 from reproduce.tables import COMMITTED
 from reproduce.trained_networks import Training, accuracy, held_out, trained
 
-FOLDER = Path("_build/trained")
+RUNS = Path(__file__).with_name("trained_runs.csv")
+"""A row for each attack on an image; the table has one for each setting."""
 TABLE = COMMITTED / "trained.csv"
 EPOCHS = (0, 1, 3, 10, 30, 80)
 SEEDS = (0, 1, 2)
@@ -69,16 +73,6 @@ class Block(NamedTuple):
     number: int  # of the block
 
     @property
-    def folder(self) -> Path:
-        """Where its rows are kept."""
-        return FOLDER / ", ".join(map(str, self))
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether its rows are there."""
-        return (self.folder / "chunk-000000.csv").exists()
-
-    @property
     def rows(self) -> list[int]:
         """The numbers of its images among those of the seed."""
         size = size_of_block(self.attack, self.network)
@@ -101,34 +95,28 @@ def blocks(sets: Sequence[str]) -> Iterator[Block]:
 
 
 def measured(block: Block) -> pd.DataFrame:
-    """A row for each image of a block, computed if it is missing."""
-    grid = {axis: [value] for axis, value in block._asdict().items()}
-    grid["image"] = block.rows
-    return sweeps.run_grid(trial, grid, block.folder, chunk=len(block.rows))
-
-
-def trial(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A row for each cell of one block."""
+    """A row for each image of a block."""
     torch.set_num_threads(1)
-    cell = cells[0]
-    model = trained(Training(cell["network"], cell["images"], seed=cell["seed"]), cell["epochs"])
-    everything = all_images(cell["images"])
-    rows = held_out(cell["images"])
+    model = trained(Training(block.network, block.images, seed=block.seed), block.epochs)
+    everything = all_images(block.images)
+    rows = held_out(block.images)
     secrets = []
-    for k in [IMAGES * one["seed"] + one["image"] for one in cells]:
+    for k in [IMAGES * block.seed + row for row in block.rows]:
         secrets.append(one_image(everything, int(rows[k % len(rows)])))
     shared = [du.share(model, secret) for secret in secrets]
     begin = time.process_time()
-    evaluations = EVALUATIONS[cell["network"]]
-    found = reconstruct(cell["attack"], model, shared, evaluations)
-    seconds = (time.process_time() - begin) / len(cells)
-    common = {
-        "seconds": seconds,
-        "seen_accuracy": accuracy(model, cell["images"], seen=True),
-        "held_out_accuracy": accuracy(model, cell["images"]),
-    }
+    found = reconstruct(block.attack, model, shared, EVALUATIONS[block.network])
+    seconds = (time.process_time() - begin) / len(secrets)
     pairs_of_batches = zip(found, secrets, strict=True)
-    return [scores(one, secret, everything.x) | common for one, secret in pairs_of_batches]
+    table = pd.DataFrame([scores(one, secret, everything.x) for one, secret in pairs_of_batches])
+    for position, (column, value) in enumerate(block._asdict().items()):
+        table.insert(position, column, value)
+    table.insert(len(block), "image", block.rows)
+    return table.assign(
+        seconds=seconds,
+        seen_accuracy=accuracy(model, block.images, seen=True),
+        held_out_accuracy=accuracy(model, block.images),
+    )
 
 
 def reconstruct(
@@ -195,18 +183,34 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def kept() -> pd.DataFrame:
+    """The rows of earlier runs."""
+    if RUNS.exists():
+        return pd.read_csv(RUNS)
+    return pd.DataFrame(columns=Block._fields)
+
+
+def write(table: pd.DataFrame, path: Path) -> None:
+    """Write a table, whole or not at all."""
+    content = table.to_csv(index=False, float_format="%.5g", lineterminator="\n")
+    write_atomic(path, content.encode())
+
+
 def main(*sets: str) -> None:
-    """Run what is missing, and write the table after each block.
+    """Run what is missing, on all cores, and write both tables after each block.
 
     sets: of images, fruits and Fashion-MNIST if none is named.
     """
-    wanted = list(blocks(sets or ("fruits", "fashion")))
-    tables = [measured(block) for block in wanted if block.is_finished]
-    missing = [block for block in wanted if not block.is_finished]
-    for block in missing:
-        tables.append(measured(block))
-        summary(pd.concat(tables)).to_csv(TABLE, index=False, float_format="%.3g")
-        print(*block, flush=True)
+    runs = kept()
+    finished = set(runs[list(Block._fields)].itertuples(index=False, name=None))
+    missing = [block for block in blocks(sets or ("fruits", "fashion")) if block not in finished]
+    parallel = joblib.Parallel(n_jobs=-1, return_as="generator_unordered")
+    for table in parallel(joblib.delayed(measured)(block) for block in missing):
+        runs = pd.concat([runs, table]) if len(runs) else table
+        runs = runs.sort_values([*Block._fields, "image"])
+        write(runs, RUNS)
+        write(summary(runs), TABLE)
+        print(*table.iloc[0][list(Block._fields)], flush=True)
 
 
 if __name__ == "__main__":

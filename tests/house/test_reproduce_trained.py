@@ -1,21 +1,25 @@
 """The experiments on trained networks run, on a few images and evaluations, and count well."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 import torch
 
-from dlgutils import attacks
+from dlgutils import attacks, data
 from reproduce import feature_matching, inputs, trained, trained_networks
 from reproduce.inputs import all_images
 from reproduce.other_networks import OTHERS
+from tools.chapters import chapters
 
 
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path, monkeypatch):
     """Networks, sweeps and tables are written into a folder of the test."""
     monkeypatch.chdir(tmp_path)
-    for module in (trained_networks, trained, feature_matching):
+    for module in (trained_networks, feature_matching):
         monkeypatch.setattr(module, "FOLDER", tmp_path / module.__name__)
+    monkeypatch.setattr(trained, "RUNS", tmp_path / "runs.csv")
     for module in (trained, feature_matching):
         monkeypatch.setattr(module, "TABLE", tmp_path / f"{module.__name__}.csv")
 
@@ -29,7 +33,7 @@ def short(monkeypatch):
 
 def test_blocks_are_all_different_and_small_tables_are_complete_first():
     blocks = list(trained.blocks(("fruits", "fashion")))
-    assert len({block.folder for block in blocks}) == len(blocks)
+    assert len(set(blocks)) == len(blocks)
     settings = len(trained.PAIRS) * len(trained.SEEDS) * len(trained.EPOCHS) * 2
     assert {block.number for block in blocks[:settings]} == {0}
     for attack, network in trained.PAIRS:
@@ -92,13 +96,14 @@ def test_main_writes_what_it_has_and_goes_on(short, monkeypatch, capsys):
     monkeypatch.setattr(trained, "IMAGES", 2)
     monkeypatch.setattr(trained, "size_of_block", lambda *_: 1)
     monkeypatch.setattr(trained, "PAIRS", (("iDLG", "LeNet, sigmoid"),))
+    monkeypatch.setattr(trained.joblib, "Parallel", lambda **_: one_after_another)
     trained.main("fashion")
     table = pd.read_csv(trained.TABLE)
     assert table[["images", "runs", "seeds"]].values.tolist() == [["fashion", 2, 1]]
     first, last = trained.blocks(("fashion",))
-    last.folder.joinpath("chunk-000000.csv").unlink()
-    assert first.is_finished
-    assert not last.is_finished
+    runs = trained.kept()
+    assert list(runs["number"]) == [first.number, last.number]
+    trained.write(runs[:1], trained.RUNS)
     capsys.readouterr()
     trained.main("fashion")
     assert capsys.readouterr().out == "iDLG LeNet, sigmoid fashion 0 0 1\n"
@@ -106,6 +111,40 @@ def test_main_writes_what_it_has_and_goes_on(short, monkeypatch, capsys):
         table.drop(columns="median_seconds"),
         pd.read_csv(trained.TABLE).drop(columns="median_seconds"),
     )
+
+
+def one_after_another(calls):
+    """What `joblib.Parallel` returns, in this process, where the monkeypatches are."""
+    return (function(*args) for function, args, _ in calls)
+
+
+def test_committed_table_counts_the_committed_runs():
+    committed = Path(trained.__file__).with_name("trained_runs.csv")
+    counted = trained.summary(pd.read_csv(committed)).reset_index(drop=True)
+    table = data.table("trained")
+    for column in ("images", "network", "attack", "epochs", "runs", "recovered", "identified"):
+        assert list(counted[column]) == list(table[column])
+
+
+def test_chapter_quotes_the_committed_table():
+    (chapter,) = [found for found in chapters() if found.name.startswith("09_")]
+    prose = " ".join(cell.text for cell in chapter.main if cell.kind == "markdown")
+    table = data.table("trained").set_index(["images", "network", "attack"])
+
+    features = table.loc["fruits", "CNN", "features"].set_index("epochs")
+    (images,) = set(features["runs"])
+    first, last = features["recovered"][[0, 80]]
+    assert f"on fruits from {first} to {last} of {images}" in prose
+    search = table.loc["fruits", "CNN", "iDLG"].set_index("epochs").loc[3:]
+    assert (search["recovered"] < 0.05 * search["runs"]).all()
+    relu = table.loc["fruits", "LeNet, ReLU", "features"].set_index("epochs").loc[3:]
+    assert (relu["recovered"] / relu["runs"]).between(0.28, 0.55).all()
+    assert "a third to a half of the fruits once it is trained" in prose
+    sigmoid = table.loc["fruits", "LeNet, sigmoid", "closed form"]
+    assert set(sigmoid["recovered"]) == set(sigmoid["runs"]) == {120}
+    assert "120 of 120 with sigmoids at each stage" in prose
+    found, images = table.loc["fruits", "LeNet, ReLU", "closed form"][["recovered", "runs"]].sum()
+    assert f"{found} of {images} with ReLU over all stages" in prose
 
 
 def test_attacks_on_features_are_compared_on_the_same_images(monkeypatch):
