@@ -1,6 +1,6 @@
 """What the tests share: one thread, one hypothesis profile, seeded generators and small rounds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
@@ -24,6 +24,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.nodeid.partition("[")[0] in long:
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(autouse=True)
+def gradients_stay_on() -> Iterator[None]:
+    """No test leaves gradients off for those that come after it."""
+    yield
+    assert torch.is_grad_enabled()
 
 
 def _seeded(seed: int = 0) -> Generator:
