@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 from dlgutils.federated.alignment import align
 from dlgutils.federated.consistency import settle
 from dlgutils.matching.all_runs import lacks_memory
+from dlgutils.matching.allocation import freed_memory_kept
 from dlgutils.matching.blindness import warn_if_blind
 from dlgutils.matching.descent import Watch, descend
 from dlgutils.matching.inputs import check_rounds, check_sought_targets, run_seeds
@@ -92,7 +93,11 @@ def invert(
         going_on = all(part.complete for part in parts)
         return descend(problem, steps if going_on else 0, schedule, bar, watch)
 
-    with _one_thread(like), _bar(attack, steps * len(rounds), progress) as bar:
+    with (
+        _one_thread(like),
+        freed_memory_kept(),
+        _bar(attack, steps * len(rounds), progress) as bar,
+    ):
         for part in _in_chunks(attack_runs, len(rounds), chunk):
             parts.append(part)
     checked = "; ".join(sorted({shared.checked for shared in rounds}))
