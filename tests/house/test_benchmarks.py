@@ -182,8 +182,9 @@ def test_closed_form_takes_turns_with_its_yardstick(monkeypatch):
         "LeNet, sigmoid, 0 epochs, single",
         "LeNet, sigmoid, 0 epochs, double",
     ]
-    for _, seconds, ratio, megabytes, error in rows:
+    for _, seconds, ratio, together, megabytes, error in rows:
         assert seconds > 0
+        assert together > 0
         assert ratio > 1
         assert megabytes == 100
         assert error < 1e-6
