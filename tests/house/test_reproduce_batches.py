@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 import torch
 
+from dlgutils.analytic import masks, separation
 from reproduce import fixed_point, mixing, pairs, unmixing
 from reproduce.inputs import all_images
 
@@ -62,6 +63,22 @@ def test_mixing_counts_what_is_read_and_what_is_determined():
     assert row["error"] <= row["error_bar"]
     table = mixing.summary(pd.DataFrame([cell | row] * 3))
     assert table["rounds"].tolist() == table["determined"].tolist() == [3]
+
+
+@pytest.mark.parametrize(("off", "wrong"), [(0, 0), (1e-9, 1)])
+def test_mixing_measures_errors_of_many_images_in_all_digits(monkeypatch, off, wrong):
+    cell = {"network": "LeNet, sigmoid", "images": "fruits", "classes": 100, "epochs": 0}
+    cell |= {"batch": 32, "dtype": "float64", "seed": 0}
+    secret = mixing.draw(**cell)
+    order = torch.arange(31, -1, -1)
+    features = secret.features[order] * (1 + off)
+    read = masks.Reading(secret.y[order], torch.empty(0), features, {})
+    error = torch.full((32,), 1e-12, dtype=torch.float64)
+    found = separation.Separation(read, 32, residual=0.0, reason="", error=error)
+    monkeypatch.setattr(mixing.separation, "separate", lambda *_, **__: found)
+    row = mixing.measure(known=False, **cell)
+    assert row["wrong"] == wrong
+    assert row["error"] == pytest.approx(off, rel=0.1, abs=1e-15)
 
 
 @pytest.mark.parametrize("knows", list(pairs.RATES))
