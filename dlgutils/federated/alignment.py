@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dlgutils import models
+from dlgutils.federated.checks import check_kinds
 from dlgutils.federated.model_checks import check_model
 from dlgutils.types import Shared, Tensors
 
@@ -18,7 +19,10 @@ def align(model: nn.Module, *rounds: Shared) -> tuple[nn.Module, list[Shared]]:
     that `checks.check` can name them. Weights are in the order of `classifier_last`. A gradient of
     fewer digits than the weights, as an upload in float16 or bfloat16 is, gets their dtype;
     `Shared.precision` still says how it was rounded, as it does where others widened it.
+
+    Raises ValueError unless the rounds are of the right kinds (`checks.check_kinds`).
     """
+    check_kinds(*rounds)
     model = models.unwrapped(model)
     names = [name for name, _ in model.named_parameters()]
     renamed = [_renamed(shared, names) for shared in rounds]

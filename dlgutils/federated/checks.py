@@ -1,13 +1,36 @@
 """What a round must be before anyone computes with it: errors name the value and the way out."""
 
-from torch import nn
+from collections.abc import Mapping
+
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from dlgutils.federated.batch_checks import check_images, check_targets
 from dlgutils.federated.local_training import trained_names
 from dlgutils.federated.model_checks import check_logits, check_model, outputs_of_zeros
-from dlgutils.protocol import Loss, takes_class_ids
+from dlgutils.protocol import Loss, Protocol, takes_class_ids
 from dlgutils.types import Batch, Shared, Tensors
+
+
+def check_kinds(*rounds: Shared) -> None:
+    """Raises ValueError unless each round is a `Shared` of tensors, with a `Protocol`."""
+    for shared in rounds:
+        if not isinstance(shared, Shared):
+            raise ValueError(
+                f"a round is a Shared, as share(model, batch) returns it, got {_kind(shared)}; of "
+                "numbers that came otherwise, make Shared(weights, gradient, x_shape)"
+            )
+        for what, tensors in (("weights", shared.weights), ("gradients", shared.gradient)):
+            _check_tensors(what, tensors)
+        check_protocol_kind(shared.protocol)
+
+
+def check_protocol_kind(protocol: object) -> None:
+    """Raises ValueError unless this is a `Protocol`."""
+    if not isinstance(protocol, Protocol):
+        raise ValueError(
+            f"a protocol is a Protocol, got {_kind(protocol)}; Protocol() is one plain gradient"
+        )
 
 
 def check(model: nn.Module, *rounds: Shared) -> None:
@@ -32,9 +55,24 @@ def check(model: nn.Module, *rounds: Shared) -> None:
             check_logits(outputs)
 
 
+def _check_tensors(what: str, tensors: object) -> None:
+    if not isinstance(tensors, Mapping):
+        raise ValueError(f"the {what} of a round are tensors by their names, got {_kind(tensors)}")
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor):
+            raise ValueError(
+                f"the {what} of a round are tensors, but {name} is {_kind(tensor)}; "
+                "torch.as_tensor makes a tensor of it"
+            )
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else f"a value of type {type(value).__name__}"
+
+
 def check_gradient(shared: Shared) -> None:
     """Raises ValueError for a gradient with NaN or inf in it, or one that is zero everywhere."""
-    _check_finite("gradient", shared.gradient)
+    _check_finite("gradients", shared.gradient)
     if not any(g.any() for g in shared.gradient.values()):
         raise ValueError(
             "the gradient is zero everywhere, so it says nothing of the images: either the network "

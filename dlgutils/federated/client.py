@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 
 from dlgutils import models
 from dlgutils.federated.alignment import classifier_last
-from dlgutils.federated.checks import check_batch, check_model
+from dlgutils.federated.checks import check_batch, check_model, check_protocol_kind
 from dlgutils.federated.defenses import defend
 from dlgutils.federated.defenses.checks import require_row
 from dlgutils.federated.inputs import as_batch
@@ -53,6 +53,7 @@ def share(
     have no parameters.
     """
     x, y = as_batch(batch)
+    check_protocol_kind(protocol)
     model = models.unwrapped(model)
     check_model(model)
     batch = Batch(x.detach(), y.detach())

@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -16,7 +16,12 @@ from dlgutils.matching.all_runs import lacks_memory
 from dlgutils.matching.allocation import freed_memory_kept
 from dlgutils.matching.blindness import warn_if_blind
 from dlgutils.matching.descent import Watch, descend
-from dlgutils.matching.inputs import check_rounds, check_sought_targets, run_seeds
+from dlgutils.matching.inputs import (
+    check_attack,
+    check_rounds,
+    check_sought_targets,
+    run_seeds,
+)
 from dlgutils.matching.problem import Problem
 from dlgutils.matching.record import frame_schedule, join
 from dlgutils.types import Attack, Result, Shared
@@ -72,7 +77,8 @@ def invert(
     seeds came, for both of them, and for a generator that is not on the CPU. Raises MemoryError if
     even one run is too large.
     """
-    rounds = [shared] if isinstance(shared, Shared) else list(shared)
+    check_attack(attack)
+    rounds = list(shared) if isinstance(shared, Iterable) else [shared]
     model, rounds = align(model, *rounds)
     check_rounds(model, rounds, start, {"steps": steps, "frames": frames, "chunk": chunk})
     distinct = {id(shared): shared for shared in rounds}  # restarts repeat one round

@@ -9,7 +9,15 @@ from torch import Generator, Tensor, nn
 from dlgutils.federated.checks import check
 from dlgutils.federated.model_checks import outputs_of_zeros
 from dlgutils.matching.problem import Problem
-from dlgutils.types import Shared
+from dlgutils.types import Attack, Shared
+
+
+def check_attack(attack: Attack) -> None:
+    """Raises ValueError unless this is a recipe."""
+    if not isinstance(attack, Attack):
+        raise ValueError(
+            f"an attack is an Attack such as attacks.idlg, without brackets, got {attack!r}"
+        )
 
 
 def check_rounds(

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.nn.functional import dropout
 
-from dlgutils import Batch, models, share
+from dlgutils import Batch, attacks, invert, models, share
+from dlgutils.analytic import closed_form, features, masks, separation
 from dlgutils.federated import checks, local_training
 from tests.helpers.rounds import THREE, user_model
 
@@ -326,3 +327,48 @@ def test_share_refuses_a_layer_under_two_names_and_leaves_it_whole():
 def test_share_refuses_a_batch_without_images():
     empty = Batch(ONE.x[:0], ONE.y[:0])
     refused(r"at least one image, got the shape \(0, 1, 8, 8\)", batch=empty)
+
+
+NOT_ROUNDS = {
+    "nothing": (lambda _: None, "a round is a Shared, .* got None; .*make Shared"),
+    "a gradient alone": (
+        lambda shared: [shared.gradient],
+        "a round is a Shared, .* of type dict",
+    ),
+    "NumPy": (
+        lambda shared: replace(shared, gradient={n: g.numpy() for n, g in shared.gradient.items()}),
+        r"gradients of a round are tensors, but .* is a value of type ndarray; torch\.as_tensor",
+    ),
+    "a list": (
+        lambda shared: replace(shared, weights=list(shared.weights.values())),
+        "weights of a round are tensors by their names, got a value of type list",
+    ),
+    "no protocol": (
+        lambda shared: replace(shared, protocol=None),
+        r"a protocol is a Protocol, got None; Protocol\(\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("reading", ["invert", "masks", "features", "separate", "closed form"])
+@pytest.mark.parametrize("case", NOT_ROUNDS)
+def test_readings_refuse_what_is_not_a_round(case, reading):
+    spoil, message = NOT_ROUNDS[case]
+    model = models.lenet((1, 8, 8), 4)
+    spoilt = spoil(share(model, ONE))
+    if reading != "invert" and isinstance(spoilt, list):
+        (spoilt,) = spoilt
+    read = {
+        "invert": lambda: invert(model, spoilt, attacks.dlg, seeds=[0], steps=1),
+        "masks": lambda: masks.read(model, spoilt),
+        "features": lambda: features.read(model, spoilt),
+        "separate": lambda: separation.separate(model, spoilt),
+        "closed form": lambda: closed_form.recover(model, spoilt),
+    }
+    with pytest.raises(ValueError, match=message):
+        read[reading]()
+
+
+def test_share_refuses_what_is_not_a_protocol():
+    with pytest.raises(ValueError, match=r"a protocol is a Protocol, got a value of type int"):
+        share(models.lenet((1, 8, 8), 4), ONE, protocol=5)

@@ -19,6 +19,13 @@ def test_invert_refuses_what_is_not_a_generator_of_the_cpu(tiny, generator):
         invert(model, shared, attacks.idlg, generator)
 
 
+@pytest.mark.parametrize("attack", [None, "idlg", attacks], ids=["None", "name", "module"])
+def test_invert_refuses_what_is_not_an_attack(tiny, attack):
+    model, _, shared, *_ = tiny()
+    with pytest.raises(ValueError, match=r"an attack is an Attack such as attacks\.idlg, .* got "):
+        invert(model, shared, attack)
+
+
 @pytest.mark.parametrize("seeds", [[0.5], "a", 3], ids=str)
 def test_invert_seeds_that_are_not_whole_numbers_are_refused(tiny, seeds):
     model, _, shared, *_ = tiny()
