@@ -62,7 +62,14 @@ def test_memory_goes_back_even_after_an_error(monkeypatch):
     assert libc.settings[TRIM_THRESHOLD] == libc.trimmed_to == 64 * MEBIBYTE
 
 
-def test_other_libraries_are_left_alone(monkeypatch):
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
+class OnlyMallopt:
+    """A C library with a mallopt of its own, such as Android's, that must not be called."""
+
+    mallopt = None
+
+
+@pytest.mark.parametrize("libc", [object(), OnlyMallopt()])
+def test_other_libraries_are_left_alone(monkeypatch, libc):
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: libc)
     with freed_memory_kept():
         take_and_free()
