@@ -8,7 +8,6 @@ peak of memory comes from a process of its own, on Linux. Trained networks that 
 `_build/networks` are trained first, for a minute or two.
 """
 
-import os
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+import joblib
 import torch
 from torch import nn
 
@@ -96,7 +96,7 @@ def measured(
 
 def on_all_cores(model: nn.Module, shared: du.Shared) -> float:
     """How many seconds one image takes on the clock, with a thread for each core."""
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(joblib.cpu_count())
     begin = time.perf_counter()
     closed_form.recover(model, shared)
     seconds = time.perf_counter() - begin
@@ -147,7 +147,7 @@ def main(images: str = str(IMAGES)) -> None:
     """Print the table."""
     torch.set_num_threads(1)
     print(f"torch {torch.__version__}, one CPU thread, {images} images a row\n")
-    cores = f"s on {os.cpu_count()} cores"
+    cores = f"s on {joblib.cpu_count()} cores"
     head = "", "CPU s", "ratio to one Cholesky factor", cores, "MB", "worst MSE"
     print_table(head, rows(int(images)))
 
