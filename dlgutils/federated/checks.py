@@ -72,7 +72,7 @@ def _kind(value: object) -> str:
 
 def check_gradient(shared: Shared) -> None:
     """Raises ValueError for a gradient with NaN or inf in it, or one that is zero everywhere."""
-    _check_finite("gradients", shared.gradient)
+    _check_finite("gradient", shared.gradient)
     if not any(g.any() for g in shared.gradient.values()):
         raise ValueError(
             "the gradient is zero everywhere, so it says nothing of the images: either the network "
