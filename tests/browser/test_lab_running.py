@@ -161,8 +161,9 @@ def test_lab_film_can_be_looked_through_and_saved(lab, tmp_path):
     assert not (pixels(lab, RECOVERED) == last).all()
     assert (pixels(lab, RECOVERED) == 128).all()  # mid-grey, where it began
     assert caption(lab).startswith("0 evaluations, RMSE 0.167")
-    left_edge = lab.locator(".dlg-curve").bounding_box()
-    lab.page.mouse.click(left_edge["x"] + left_edge["width"] - 1, left_edge["y"] + 20)
+    curve = lab.locator(".dlg-curve")
+    right_edge = curve.bounding_box()["width"] - 1
+    curve.click(position={"x": right_edge, "y": 20})  # scrolls to it first
     assert (pixels(lab, RECOVERED) == last).all()
     slider.press("End")
     assert (pixels(lab, RECOVERED) == last).all()
