@@ -63,7 +63,7 @@ library: $(READY) ## all tests of the library
 	$(BIN)/python -m pytest tests --ignore=tests/browser -n 2 --dist worksteal --junitxml=_build/tests.xml
 	$(BIN)/python -m pytest tests/elsewhere -n 2
 
-unit: $(READY) ## its fast tests only, in about a minute
+unit: $(READY) ## its fast tests only, in a minute and a half
 	$(BIN)/python -m pytest tests --ignore=tests/browser -n 2 --dist worksteal -m "not slow"
 
 notebooks: $(READY) ## run every notebook, cell by cell
