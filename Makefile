@@ -60,11 +60,11 @@ lint: $(READY) ## style of code and notebooks
 
 library: $(READY) ## all tests of the library
 	@echo "== the library"
-	$(BIN)/python -m pytest tests --ignore=tests/browser -n 2 --dist worksteal --junitxml=_build/tests.xml
+	$(BIN)/python -m pytest tests --ignore=tests/browser -n 2 --dist worksteal -p no:nbval --junitxml=_build/tests.xml
 	$(BIN)/python -m pytest tests/elsewhere -n 2
 
-unit: $(READY) ## its fast tests only, in a minute and a half
-	$(BIN)/python -m pytest tests --ignore=tests/browser -n 2 --dist worksteal -m "not slow"
+unit: $(READY) ## its fast tests only, in a minute
+	$(BIN)/python -m pytest tests --ignore=tests/browser -n 2 --dist worksteal -p no:nbval -m "not slow"
 
 notebooks: $(READY) ## run every notebook, cell by cell
 	@echo "== the notebooks"
