@@ -76,4 +76,4 @@ def test_links_lead_into_the_book_or_to_the_web(book):
 
 
 def test_size_is_reasonable(html):
-    assert (html / "gradients-leak.pdf").stat().st_size < 15e6
+    assert (html / "gradients-leak.pdf").stat().st_size < 10e6

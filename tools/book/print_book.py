@@ -4,29 +4,41 @@ The book lands in _build/html/gradients-leak.pdf. Without a browser there is no 
 says so; the pages are complete all the same.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
+from itertools import cycle
 from urllib.parse import urldefrag
 
 import yaml
 from browser import HTML, ROOT, launch, pages, wait_until_drawn
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 from pypdf import PageObject, PdfReader, PdfWriter
 from pypdf.generic import ArrayObject, DictionaryObject, NameObject, TextStringObject
 
 PDF = HTML / "gradients-leak.pdf"
 
 
-def printed(browser: Browser, address: str, first: int) -> tuple[str, PdfReader]:
-    """Title and PDF of the page at `address`; `first` is the number on its first sheet."""
-    page = browser.new_page(color_scheme="light")
-    page.goto(address, wait_until="load")
+def opened(browser: Browser, addresses: Sequence[str]) -> Iterator[Page]:
+    """The pages at `addresses`, one after another, in two tabs: one loads while one is printed."""
+    tabs = cycle([browser.new_page(color_scheme="light") for _ in range(2)])
+    before = None
+    for address, tab in zip(addresses, tabs, strict=False):
+        tab.emulate_media(media="screen")
+        tab.goto(address, wait_until="commit")
+        if before is not None:
+            yield before
+        before = tab
+    yield before
+
+
+def printed(page: Page, first: int) -> tuple[str, PdfReader]:
+    """Title and PDF of a page; `first` is the number on its first sheet."""
+    page.wait_for_load_state("load")
     wait_until_drawn(page)
     page.add_style_tag(content=f"html {{ counter-reset: page {first - 1}; }}")
     page.emulate_media(media="print")
     title = page.locator("article h1").inner_text()
     pdf = page.pdf(prefer_css_page_size=True)
-    page.close()
     return title, PdfReader(BytesIO(pdf))
 
 
@@ -73,10 +85,10 @@ def print_book(browser: Browser) -> PdfWriter:
     """All pages as one document, with a bookmark for each."""
     book = PdfWriter()
     starts = {}
-    for name in pages():
-        address = (HTML / f"{name}.html").as_uri()
+    addresses = [(HTML / f"{name}.html").as_uri() for name in pages()]
+    for address, page in zip(addresses, opened(browser, addresses), strict=True):
         before = len(book.pages)
-        title, pdf = printed(browser, address, before + 1)
+        title, pdf = printed(page, before + 1)
         unname(pdf)
         book.append(pdf, outline_item=title)
         starts[address] = book.pages[before]

@@ -125,13 +125,20 @@ def source(module: str, root: Path) -> Path | None:
     return place if place.is_dir() else next(place.parent.glob(f"{place.name}.py"), None)
 
 
-def behind(name: Name, root: Path) -> set[Path]:
+@cache
+def modules(folder: Path) -> frozenset[Path]:
+    """All modules of a package."""
+    return frozenset(folder.rglob("*.py"))
+
+
+@cache
+def behind(name: Name, root: Path) -> frozenset[Path]:
     """The files in which a name is defined; of a package as a value all that it has."""
     place = source(name.module, root)
     if place is None:
-        return set((root / LIBRARY).rglob("*.py"))
+        return modules(root / LIBRARY)
     is_package = place.is_dir()
-    own = set(place.rglob("*.py")) if is_package else {place}
+    own = modules(place) if is_package else frozenset({place})
     hands_on = bound(place / "__init__.py" if is_package else place)
     if not name.names:
         others = set().union(*hands_on.values()) if is_package else ()
@@ -142,7 +149,7 @@ def behind(name: Name, root: Path) -> set[Path]:
     handed = hands_on.get(first, set()) - {Name(name.module, (first,))}
     if handed:
         ways = [Name(one.module, (*one.names, *rest)) for one in handed]
-        found = set().union(*(behind(way, root) for way in ways))
+        found = frozenset().union(*(behind(way, root) for way in ways))
         return found if is_package else found | own
     if is_package and source(inner, root):
         return behind(Name(inner, tuple(rest)), root)
