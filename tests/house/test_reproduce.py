@@ -10,6 +10,7 @@ from reproduce import (
     dia,
     dropout_cells,
     dropout_run,
+    line_search,
     recovery,
     separation,
     trained_networks,
@@ -156,3 +157,13 @@ def test_trained_lenets_have_not_seen_what_they_are_attacked_on(tmp_path, monkey
     again = trained_networks.trained(training, 1)
     assert one.shared.weights["fc.weight"].equal(again.fc.weight)
     assert 0 < trained_networks.accuracy(again) < 1
+
+
+def test_line_search_turns_where_the_loop_stands_still():
+    # 60 of 400 evaluations: the pictures are on their way, and the reference loop's still noise
+    found = {
+        name: line_search.counted(attack, "default", 1, steps=60)
+        for name, attack in line_search.ATTACKS.items()
+    }
+    assert found["reference loop"]["identified"] <= 4
+    assert found["line search"]["identified"] >= 10
