@@ -60,6 +60,10 @@ def test_nothing_folded_is_left_out(sheets):
     assert "as found, then in the client's order" in everything
 
 
+def test_a_film_that_plays_is_printed_at_its_end(sheets):
+    assert "after 100 guesses" in sheets[0]
+
+
 def test_links_lead_into_the_book_or_to_the_web(book):
     """Never to a file of the machine that printed."""
     links = [link.get_object() for sheet in book.pages for link in sheet.annotations or ()]

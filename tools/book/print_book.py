@@ -20,7 +20,8 @@ PDF = HTML / "gradients-leak.pdf"
 
 def opened(browser: Browser, addresses: Sequence[str]) -> Iterator[Page]:
     """The pages at `addresses`, one after another, in two tabs: one loads while one is printed."""
-    tabs = cycle([browser.new_page(color_scheme="light") for _ in range(2)])
+    look = {"color_scheme": "light", "reduced_motion": "reduce"}  # films stand at their last frame
+    tabs = cycle([browser.new_page(**look) for _ in range(2)])
     before = None
     for address, tab in zip(addresses, tabs, strict=False):
         tab.emulate_media(media="screen")
