@@ -31,7 +31,8 @@ def settle(model: nn.Module, shared: Shared) -> Shared:
     Its `checked` is a sentence on what was checked. A round that has one is returned as it is.
     Where defences changed the update, scale and decay stay. An unknown scale is read off where one
     image came by itself through plain cross-entropy, with the gradients of a last linear layer and
-    its bias; otherwise it stays unknown.
+    its bias; otherwise it stays unknown. Of two classes a scale of either sign fits: it is taken as
+    positive, and a clip's is.
 
     Raises ValueError for an update that is not what its protocol says: of another scale, of more
     images, of more steps, or with another weight decay. Noise is no reason, nor is what cannot be
@@ -97,7 +98,8 @@ def _why_not_checked(model: nn.Module, shared: Shared) -> str:
     if not returns_logits_of(model, weight, shared.x_shape):
         return f"the model does not end with {weight.removesuffix('.weight')}"
     classes, features = shared.gradient[weight].shape
-    if min(classes - 1, features) <= shared.x_shape[0]:
+    is_sought = protocol.scale is None and shared.x_shape[0] == 1
+    if min(classes - 1, features) <= shared.x_shape[0] and not is_sought:
         return f"{shared.x_shape[0]} images with {classes} classes leave any gradient of its layer"
     return ""
 
@@ -113,7 +115,8 @@ def _checked_image(shared: Shared) -> Shared:
     features = delta @ g.double() / (delta @ delta)
     z = shared.weights[weight].double() @ features + shared.weights[bias].double()
     rounded = torch.finfo(shared.precision).eps * (1 + float(z.abs().max()))
-    tolerance = 1e-3 + 64 * rounded / float(delta.norm())
+    size = 1.0 if shared.protocol.scale else abs(scale_of(delta, z, 0.1)[0])  # rounding has it too
+    tolerance = 1e-3 + 64 * rounded * size / float(delta.norm())
     scale, residual = scale_of(delta, z, tolerance)
     if tolerance > 0.1:
         return _settled(shared, "not checked against its protocol: δ is lost in rounding")

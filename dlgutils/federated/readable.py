@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from dlgutils.federated.classifier_evidence import scale_under_noise
+from dlgutils.federated.classifier_evidence import returns_logits_of, scale_under_noise
 from dlgutils.federated.consistency import settle, without_scale_and_decay
 from dlgutils.federated.defenses import clip, noise
 from dlgutils.protocol import Effect, Protocol
@@ -117,11 +117,26 @@ def _seen_through(model: nn.Module, shared: Shared) -> Shared:
     if clipped:
         plain = replace(plain, protocol=replace(plain.protocol, scale=None))
     if not sigma:
-        return settle(model, plain)
+        settled = settle(model, plain)
+        unread = clipped and settled.protocol.scale is None
+        return settle(model, _lengthened(model, plain)) if unread else settled
     if clipped:
         plain, factor = _unclipped(plain)
         sigma = sigma / factor
     return replace(plain, protocol=replace(plain.protocol, defenses=(noise(sigma),)))
+
+
+def _lengthened(model: nn.Module, shared: Shared) -> Shared:
+    """The clipped round of one image in few digits without its factor; others as they are.
+
+    Few digits are too few for a check, and enough for the factor.
+    """
+    weight, bias = shared.classifier
+    is_short = shared.precision.itemsize < shared.like.dtype.itemsize
+    is_one = shared.x_shape[0] == 1 and bias is not None
+    if not (is_short and is_one and returns_logits_of(model, weight, shared.x_shape)):
+        return shared
+    return _unclipped(shared)[0]
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlgutils import Protocol, attacks, invert, share
+from dlgutils import Batch, Protocol, attacks, invert, models, share
 from dlgutils.analytic import closed_form, features, labels, masks, rank_one_fit, separation
 from dlgutils.analytic.features_of_one import feature_error, infer_from_features, lowest_features
 from dlgutils.federated import defenses
@@ -104,6 +104,25 @@ def test_closed_form_reads_the_scale_of_a_clipped_gradient():
     torch.testing.assert_close(found.x, exact.x, rtol=1e-5, atol=1e-5)
     noisy = closed_form.recover(MODEL, seen_through(defenses.clip(0.01), defenses.noise(1e-6)))
     assert (noisy.x - exact.x).square().mean() < 0.05
+
+
+@pytest.mark.parametrize("classes", [2, 3, 12])
+@pytest.mark.parametrize(
+    ("row", "error"),
+    [
+        ([defenses.clip(0.01)], 1e-4),
+        ([defenses.clip(1e-6)], 1e-4),
+        ([defenses.clip(0.1), defenses.half_precision()], 2e-2),
+    ],
+)
+def test_delta_has_its_own_length_however_short_it_was_clipped(classes, row, error, seeded):
+    """Of two classes, too, where every product δ [u, 1]ᵀ has a scale that fits."""
+    model = models.init_default(models.mlp((1, 4, 4), (8,), classes), seeded(3))
+    secret = Batch(torch.rand(1, 1, 4, 4, generator=seeded(3)), torch.tensor([1]))
+    exact = masks.read(model, share(model, secret)).delta
+    seen = share(model, secret, defenses=row)
+    for found in (masks.read(model, seen), features.read(model, seen)):
+        assert (found.delta - exact).norm() < error * exact.norm()
 
 
 def test_a_scale_before_the_defenses_is_taken_out():
