@@ -38,7 +38,7 @@ def outputs_of_zeros(model: nn.Module, x_shape: tuple[int, ...]) -> Tensor:
         try:
             with kept_buffers(model) as changed, _Draws(zero) as draws:
                 outputs = model(zero)
-        except RuntimeError as error:
+        except (RuntimeError, AssertionError) as error:  # which some networks make of sizes
             first = "channels come first, as in x.permute(0, 3, 1, 2); "
             hint = first if channels_last(tuple(x_shape)) else ""
             raise ValueError(

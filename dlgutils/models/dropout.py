@@ -99,7 +99,7 @@ def _observe_in_eval_mode(model: nn.Module, x: Tensor) -> list[Call]:
     model.eval()
     try:
         calls, _ = observe(model, x)
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:  # which some networks make of sizes
         raise ValueError(
             f"the model does not take images of shape {tuple(x.shape[1:])}: {error}; "
             "pass (channels, height, width) of one image"

@@ -23,6 +23,15 @@ class Hidden(nn.Module):
         return dropout(x, 0.5, self.training)
 
 
+class EightRows(nn.Module):
+    """It asserts its images' height, as torchvision's vision transformers do."""
+
+    def forward(self, x):
+        """x as it is."""
+        assert x.shape[2] == 8, "8 rows"
+        return x
+
+
 def refused(message, model=None, batch=ONE, generator=None, masks=None):
     """share() raises a ValueError of this message."""
     model = model or models.lenet((1, 8, 8), 4)
@@ -372,3 +381,16 @@ def test_readings_refuse_what_is_not_a_round(case, reading):
 def test_share_refuses_what_is_not_a_protocol():
     with pytest.raises(ValueError, match=r"a protocol is a Protocol, got a value of type int"):
         share(models.lenet((1, 8, 8), 4), ONE, protocol=5)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda model, x: share(model, Batch(x, torch.tensor([1]))),
+        lambda model, x: models.expose_dropout(model, x.shape[1:]),
+    ],
+    ids=["share", "expose_dropout"],
+)
+def test_a_network_that_asserts_its_size_is_refused_like_any_other(use):
+    with pytest.raises(ValueError, match=r"not take images of shape \(1, 9, 8\): 8 rows"):
+        use(nn.Sequential(EightRows(), user_model().float()), torch.zeros(1, 1, 9, 8))
