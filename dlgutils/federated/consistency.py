@@ -31,8 +31,7 @@ def settle(model: nn.Module, shared: Shared) -> Shared:
     Its `checked` is a sentence on what was checked. A round that has one is returned as it is.
     Where defences changed the update, scale and decay stay. An unknown scale is read off where one
     image came by itself through plain cross-entropy, with the gradients of a last linear layer and
-    its bias; otherwise it stays unknown. Of two classes a scale of either sign fits: it is taken as
-    positive, and a clip's is.
+    its bias; otherwise it stays unknown, as of two classes, where a scale of either sign fits.
 
     Raises ValueError for an update that is not what its protocol says: of another scale, of more
     images, of more steps, or with another weight decay. Noise is no reason, nor is what cannot be
@@ -98,8 +97,7 @@ def _why_not_checked(model: nn.Module, shared: Shared) -> str:
     if not returns_logits_of(model, weight, shared.x_shape):
         return f"the model does not end with {weight.removesuffix('.weight')}"
     classes, features = shared.gradient[weight].shape
-    is_sought = protocol.scale is None and shared.x_shape[0] == 1
-    if min(classes - 1, features) <= shared.x_shape[0] and not is_sought:
+    if min(classes - 1, features) <= shared.x_shape[0]:
         return f"{shared.x_shape[0]} images with {classes} classes leave any gradient of its layer"
     return ""
 

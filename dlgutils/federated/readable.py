@@ -127,16 +127,15 @@ def _seen_through(model: nn.Module, shared: Shared) -> Shared:
 
 
 def _lengthened(model: nn.Module, shared: Shared) -> Shared:
-    """The clipped round of one image in few digits without its factor; others as they are.
+    """The clipped round of one image without its factor, which is positive; others as they are.
 
-    Few digits are too few for a check, and enough for the factor.
+    It can be found where no check is possible: of two classes, and in few digits.
     """
     weight, bias = shared.classifier
-    is_short = shared.precision.itemsize < shared.like.dtype.itemsize
     is_one = shared.x_shape[0] == 1 and bias is not None
-    if not (is_short and is_one and returns_logits_of(model, weight, shared.x_shape)):
-        return shared
-    return _unclipped(shared)[0]
+    if is_one and returns_logits_of(model, weight, shared.x_shape):
+        return _unclipped(shared)[0]
+    return shared
 
 
 @torch.no_grad()
