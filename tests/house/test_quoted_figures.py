@@ -1,6 +1,7 @@
-"""Figures that chapter 10 quotes from committed tables stand there, and follow from the tables."""
+"""Figures that chapters quote from committed tables stand there, and follow from the tables."""
 
 import math
+from pathlib import Path
 
 import pytest
 
@@ -8,14 +9,20 @@ from dlgutils import data
 from reproduce import fedavg
 from tools.chapters import chapters
 
+ROOT = Path(__file__).resolve().parents[2]
 LENET, CNN = "LeNet, sigmoid", "CNN"
+
+
+def prose_of(number):
+    """The text of a chapter, in one line."""
+    (chapter,) = [found for found in chapters() if found.name.startswith(f"{number:02}_")]
+    return " ".join(" ".join(cell.text.split()) for cell in chapter.main if cell.kind == "markdown")
 
 
 @pytest.fixture(scope="module")
 def prose():
-    """The text of the chapter, in one line."""
-    (chapter,) = [found for found in chapters() if found.name.startswith("10_")]
-    return " ".join(" ".join(cell.text.split()) for cell in chapter.main if cell.kind == "markdown")
+    """The text of chapter 10, in one line."""
+    return prose_of(10)
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +100,19 @@ def test_batch_norm_hides_less_with_its_statistics(prose):
         sent = found.loc[(batch, "statistics sent")]
         assert sent.recovered == sent.images
         assert found.loc[(batch, "takes it for eval mode")].recovered == 0
+
+
+def test_chapter_5_quotes_the_fruits_of_the_trained_networks():
+    table = data.table("trained").set_index(["images", "network", "attack", "epochs"])
+    untrained, after_one = (table.loc["fruits", "LeNet, ReLU", "closed form", k] for k in (0, 1))
+    assert untrained["recovered"] == untrained["runs"] == after_one["runs"]
+    sentence = f"Of {untrained['runs']:.0f} fruits all came back, after one epoch {{:.0f}}."
+    assert sentence.format(after_one["recovered"]) in prose_of(5)
+
+
+def test_chapter_6_quotes_the_other_runs():
+    results = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+    assert "| wide | line search | 0 of 108 | 98 of 108 | 4 of 108 |" in results
+    prose = prose_of(6)
+    assert "Of 108 other runs it lost four" in prose
+    assert "(of the 108 others, 98)" in prose
